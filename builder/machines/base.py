@@ -1,0 +1,26 @@
+"""The contract of machines: where prepare, generalize, capture and test happen."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from builder.model.observed import MachineFacts
+from builder.model.run import Run, Session
+from builder.model.spec import ImageSpec
+from builder.model.steps import Step
+
+
+class Machine(Protocol):
+    """Somewhere to make an image. Implementations register in `builder.machines.registry`."""
+
+    name: str
+
+    def observe(self, image: ImageSpec) -> MachineFacts:
+        """What exists: source pin, checkpoints, capacity. Reads only."""
+
+    def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
+        """The steps of prepare (the source first), generalize, capture and test, not chained yet."""
+
+    def open(self, run: Run) -> AbstractContextManager[Session]:
+        """Provision. Everything is undone when the block ends."""

@@ -1,0 +1,163 @@
+"""What capture yields, and what is recorded with a published version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuildError
+
+MANIFEST_FORMAT = "1.0"
+
+
+@dataclass(frozen=True)
+class CapturedDisk:
+    """One disk of an artifact. `lun` is None for the OS disk; `size` is the virtual size in bytes.
+
+    `digest` covers the content (not how it is stored): equal disks have equal digests. `path` is the fixed VHD here.
+    `data_bytes` is what the disk really holds.
+    """
+
+    name: str
+    lun: int | None
+    size: int
+    digest: str
+    data_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The captured disks of one image, the OS disk first."""
+
+    image: str
+    digest: str
+    generalized: bool
+    disks: tuple[CapturedDisk, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed package. `type` is its purl type: deb, rpm, apk."""
+
+    name: str
+    version: str
+    architecture: str
+    type: str
+
+
+@dataclass(frozen=True)
+class InventoryFile:
+    """A file that the spec put there."""
+
+    path: str
+    sha256: str
+    mode: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class User:
+    """An account of the image."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the image holds. Read from the captured disk, not from what was asked for."""
+
+    os: Mapping[str, str] = field(default_factory=dict)
+    kernel: tuple[str, ...] = ()
+    packages: tuple[Package, ...] = ()
+    files: tuple[InventoryFile, ...] = ()
+    users: tuple[User, ...] = ()
+    services: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The inventory as JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Inventory:
+        """The inventory that `as_dict` wrote."""
+        return Inventory(
+            os=data["os"],
+            kernel=tuple(data["kernel"]),
+            packages=tuple(Package(**item) for item in data["packages"]),
+            files=tuple(InventoryFile(**item) for item in data["files"]),
+            users=tuple(User(**item) for item in data["users"]),
+            services=tuple(data["services"]),
+        )
+
+
+@dataclass(frozen=True)
+class ManifestDisk:
+    """A disk of a version, as its manifest tells it. `file` is relative to the version; sizes in bytes."""
+
+    file: str
+    lun: int | None
+    size: int
+    digest: str
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record that every version carries. `digest` is what plan compares: equal digest, nothing to do.
+
+    `steps` holds, for each step, its kind, title, inputs, files and digest as they were, so that a later plan can say
+    which input changed. `tests` are the results; times are RFC 3339 in UTC and durations in seconds.
+    """
+
+    image: str
+    version: str
+    digest: str
+    created: str
+    tool: str
+    run: str
+    generalized: bool
+    kind: str
+    architecture: str
+    generation: int
+    source: Mapping[str, Any]
+    steps: tuple[Mapping[str, Any], ...]
+    disks: tuple[ManifestDisk, ...]
+    inventory: Inventory
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    tests: tuple[Mapping[str, Any], ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    format_version: str = MANIFEST_FORMAT
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as JSON (`schemas/manifest.schema.json`)."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Manifest:
+        """The manifest that `as_dict` wrote. Raises BuildError for a format that is newer than this tool."""
+        major = str(data.get("format_version", "")).split(".")[0]
+        if major != MANIFEST_FORMAT.split(".", maxsplit=1)[0]:
+            raise BuildError(
+                f"the manifest has format {data.get('format_version')!r}; this tool reads {MANIFEST_FORMAT}",
+                code="manifest-format",
+                hint="use the version of build that wrote it, or a newer one",
+            )
+        known = {name: data[name] for name in Manifest.__dataclass_fields__ if name in data}
+        return Manifest(
+            **{
+                **known,
+                "steps": tuple(data["steps"]),
+                "disks": tuple(ManifestDisk(**disk) for disk in data["disks"]),
+                "inventory": Inventory.from_dict(data["inventory"]),
+                "tests": tuple(data.get("tests", ())),
+            }
+        )

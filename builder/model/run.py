@@ -1,0 +1,139 @@
+"""What a step may use while it runs: the run, the machine's session, and the operating system inside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from builder.errors import Interrupted
+from builder.events import Event, Listener
+from builder.model.artifact import Artifact, Inventory, Manifest
+from builder.model.spec import ImageSpec
+from builder.model.steps import Step
+from builder.secrets import Redactor
+
+
+@dataclass(frozen=True)
+class GuestFacts:
+    """What the operating system inside the machine is: read from it, not from the spec."""
+
+    family: str
+    distribution: str
+    release: str
+    architecture: str
+    package_manager: str
+    os_release: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GuestScript:
+    """A script to be run inside the guest.
+
+    `interpreter` gets the script's path as its last argument. `files` (name to content, or to a file or folder of
+    this host) are put where `$BUILD_FILES/<name>` says, read-only, for the length of the script. `secrets` (name to
+    value) become environment variables and are masked wherever they are printed. `timeout` in seconds.
+    """
+
+    text: str
+    interpreter: tuple[str, ...] = ("/bin/sh", "-eu")
+    arguments: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    timeout: float | None = None
+
+
+class Guest(Protocol):
+    """The operating system that steps work in, whatever the machine."""
+
+    @property
+    def facts(self) -> GuestFacts:
+        """What it is."""
+
+    @property
+    def live(self) -> bool:
+        """True when it runs (a VM); False for a disk that is worked on offline."""
+
+    def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
+        """Run a script to its end, giving each line of its output to `on_line`.
+
+        Raises BuildError with code "step-failed" (with the exit code in the message and the last lines as detail) or
+        "step-timeout".
+        """
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of one check of the test stage."""
+
+    name: str
+    passed: bool
+    seconds: float
+    detail: str = ""
+
+
+class Session(Protocol):
+    """An open machine: disks at some checkpoint, a guest to work in, and a way to capture."""
+
+    def start_at(self, digest: str | None) -> None:
+        """Put the machine's disks in the state of a checkpoint (None: nothing yet)."""
+
+    def begin(self, step: Step) -> None:
+        """Prepare a step that changes the disks: from here on they are changed under this step's digest."""
+
+    def commit(self, step: Step) -> None:
+        """Keep the disks as the checkpoint of this step."""
+
+    @property
+    def guest(self) -> Guest:
+        """The operating system on the disks; only between `begin` and `commit`."""
+
+
+@dataclass
+class Run:
+    """One apply of one image. `folder` holds its log and journal. Thread-safe where it is shared.
+
+    `effect(name, **facts)` is a context manager that journals before and after an effect in the world.
+    """
+
+    id: str
+    image: ImageSpec
+    folder: Path
+    listener: Listener
+    redactor: Redactor
+    effect: Callable[..., AbstractContextManager[None]]
+    stop: threading.Event = field(default_factory=threading.Event)
+    version: str = ""
+    digest: str = ""
+    tool: str = ""
+
+    def emit(self, event: Event) -> None:
+        """Tell the listeners."""
+        self.listener(event)
+
+    def check_stop(self) -> None:
+        """Raise Interrupted when someone asked the run to stop."""
+        if self.stop.is_set():
+            raise Interrupted("interrupted", code="interrupted")
+
+
+@dataclass
+class StepContext:
+    """What a kind's `run` gets: the run, the machine's session, and the results that steps hand to later ones."""
+
+    run: Run
+    session: Any
+    steps: Sequence[Step]
+    artifact: Artifact | None = None
+    inventory: Inventory | None = None
+    checks: list[CheckResult] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    manifest: Callable[[], Manifest] | None = None
+    locations: list[str] = field(default_factory=list)
+    log: Callable[[str], None] = lambda line: None
+    progress: Callable[[int, int | None, str, str], None] = lambda current, total, unit, doing: None
+    secrets: Callable[[Mapping[str, Mapping[str, str]]], dict[str, str]] = lambda references: {}

@@ -1,0 +1,141 @@
+"""Steps are data, kinds are code. A plan is a list of steps; a kind knows how to preview and to run its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import BuildError, Place
+
+if TYPE_CHECKING:
+    from builder.model.run import StepContext
+
+
+class Stage(StrEnum):
+    """The stages, in the order in which they run."""
+
+    PREPARE = "prepare"
+    GENERALIZE = "generalize"
+    CAPTURE = "capture"
+    TEST = "test"
+    PUBLISH = "publish"
+
+
+class Preview(StrEnum):
+    """How much of a step's effect the plan can show."""
+
+    EXACT = "exact"
+    PREDICTED = "predicted"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A file of the repository that a step reads. `path` is relative to the project root; `size` in bytes.
+
+    `text` holds the content of small text files, so that a later plan can show which lines changed.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing in the world that a step creates, changes or deletes; `kind` such as "package", "file", "version"."""
+
+    action: str
+    kind: str
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One unit of work.
+
+    `inputs` is JSON: everything that the kind needs, with secrets as references. `digest` covers the kind, its
+    implementation version, `inputs`, the bytes of `files`, and the digest of the step before; it is empty until the
+    planner has chained the steps. `image` is the name of the image; `index` counts its steps from 1. Steps whose
+    result is the machine's disks (`checkpoint` True) leave a checkpoint under their digest.
+    """
+
+    stage: Stage
+    kind: str
+    title: str
+    inputs: Mapping[str, Any]
+    preview: Preview = Preview.EXACT
+    changes: tuple[Change, ...] = ()
+    files: tuple[FileInput, ...] = ()
+    place: Place | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
+    timeout: float | None = None
+    checkpoint: bool = False
+    identity: bool = True
+    index: int = 0
+    digest: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The step as JSON."""
+        from dataclasses import asdict
+
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Step:
+        """The step that `as_dict` wrote."""
+        return Step(
+            **{
+                **data,
+                "stage": Stage(data["stage"]),
+                "preview": Preview(data["preview"]),
+                "changes": tuple(Change(**change) for change in data["changes"]),
+                "files": tuple(FileInput(**file) for file in data["files"]),
+                "place": Place(**data["place"]) if data["place"] else None,
+                "places": {name: Place(**place) for name, place in data["places"].items()},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a step of one kind does.
+
+    `version` is the implementation's: raise it when the same inputs would give another result, and every digest that
+    depends on it changes. `run` carries a step out; it raises BuildError when it can't.
+    """
+
+    name: str
+    version: int
+    run: Callable[[Step, StepContext], None]
+
+
+@dataclass
+class KindRegistry:
+    """All kinds by name. Floors above look kinds up; each kind is registered once, in the file that defines it."""
+
+    by_name: dict[str, Kind] = field(default_factory=dict)
+
+    def register(self, kind: Kind) -> Kind:
+        """Add a kind. Raises ValueError for a second one of the same name."""
+        if kind.name in self.by_name:
+            raise ValueError(f"kind {kind.name!r} is registered twice")
+        self.by_name[kind.name] = kind
+        return kind
+
+    def __getitem__(self, name: str) -> Kind:
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise BuildError(
+                f"this version of build doesn't know steps of kind {name!r}",
+                code="unknown-kind",
+                hint="the plan was made by another version: plan again",
+            ) from None
+
+
+KINDS = KindRegistry()

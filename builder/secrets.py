@@ -1,0 +1,80 @@
+"""The gateway for secrets. Specs, plans and journals hold references; values exist between `resolve` and the step.
+
+Every sink (terminal, log, journal, events, manifest) passes its text through `Redactor.text`, which removes the values
+themselves and the forms that tools commonly print them in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from builder.errors import BuildError, Place
+
+MASK = "(secret)"
+# Shorter values occur by chance in ordinary text ("yes", "root"): masking them would garble logs without hiding them
+SHORTEST_MASKED = 4
+
+
+class Redactor:
+    """Replaces known secret values in text. Thread-safe: steps run beside renderers."""
+
+    def __init__(self) -> None:
+        self._forms: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, value: str) -> None:
+        """Mask `value`, its lines, and their base64, URL-encoded and JSON-escaped forms from now on."""
+        found = set(self._forms)
+        for text in {value, value.strip(), *value.splitlines()}:
+            if len(text) < SHORTEST_MASKED:
+                continue
+            found |= {text, quote(text, safe=""), quote(text), json.dumps(text)[1:-1]}
+            encoded = base64.b64encode(text.encode()).decode()
+            found |= {encoded, encoded.rstrip("=")}
+        with self._lock:
+            self._forms = tuple(sorted(found, key=len, reverse=True))
+
+    def text(self, text: str) -> str:
+        """`text` with every known form replaced by `(secret)`."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+
+def resolve(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> str:
+    """The value behind `{env: NAME}` or `{file: PATH}`; a file's single final newline is dropped.
+
+    Raises BuildError when the variable or file is missing. `{keyVault: ...}` needs the Azure machine.
+    """
+    kind, name = next(iter(reference.items()))
+    if kind == "env":
+        value = os.environ.get(name)
+        if value is None:
+            raise BuildError(
+                f"the secret's environment variable {name} is not set",
+                code="secret-missing",
+                where=where,
+                hint=f"export {name} before `build apply`",
+            )
+        return value
+    if kind == "file":
+        path = root / Path(name).expanduser()
+        try:
+            return path.read_text().removesuffix("\n")
+        except OSError as error:
+            raise BuildError(
+                f"the secret's file {name} can't be read: {error.strerror}",
+                code="secret-missing",
+                where=where,
+            ) from error
+    raise BuildError(
+        f"secrets from {kind} can't be read on this machine", code="secret-unsupported", where=where,
+        hint="use {env: NAME} or {file: PATH}",
+    )  # fmt: skip
