@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -71,11 +72,15 @@ class Diagnostic:
 
 
 class SpecInvalid(BuildError):
-    """One or more specs are invalid; all findings are carried, sorted by place."""
+    """One or more specs are invalid; all findings are carried, sorted by place.
+
+    `root` is the project's root on this host, which the places are relative to (None when there is none).
+    """
 
     exit_code = ExitCode.SPEC_INVALID
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    def __init__(self, diagnostics: Sequence[Diagnostic], *, root: Path | None = None) -> None:
+        self.root = root
         self.diagnostics = tuple(sorted(diagnostics, key=lambda item: (item.place, item.code, item.message)))
         count = len(self.diagnostics)
         super().__init__(f"{count} {'error' if count == 1 else 'errors'} in the specs", code="spec-invalid")

@@ -1,0 +1,120 @@
+"""The command line: finds the command, maps errors to messages and exit codes. No command is imported before it runs.
+
+Every command is a module of this folder with a function `command`, whose signature Typer reads. It returns nothing, or
+an exit code. `COMMANDS` is the list; `build --help` is written from it alone, so that it stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from builder.errors import BuildError, ExitCode, SpecInvalid
+
+# Name, module, and the line that `build --help` shows; in the order in which a newcomer meets them
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("init", "builder.cli.init", "Write a first spec with comments, and build.yaml."),
+    ("validate", "builder.cli.validate", "Check specs and show every error with its place."),
+    ("schema", "builder.cli.schema", "Print a published JSON Schema."),
+)
+
+HELP = """Make VM images for Azure from specs in git: a plan in the pull request, apply makes exactly that image."""
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands. Lists them by name; imports a command's module when it is called."""
+
+    def __init__(self, **attrs: Any) -> None:
+        listed = {name: TyperCommand(name=name, help=line, rich_markup_mode=None) for name, _, line in COMMANDS}
+        super().__init__(commands=listed, **attrs)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of `COMMANDS`."""
+        return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The real command instead of the line that stands for it in the list."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found if name is None else _load(name), rest
+
+
+def _load(name: str) -> Any:
+    module = next(module for command, module, _ in COMMANDS if command == name)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(name)(importlib.import_module(module).command)
+    return typer.main.get_command(app)
+
+
+def application() -> LazyGroup:
+    """The whole command line."""
+
+    def version(shown: bool) -> None:
+        if shown:
+            from builder import __version__
+
+            print(f"build {__version__}")
+            raise typer.Exit
+
+    app = typer.Typer(
+        cls=LazyGroup, help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
+    )
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(False, "--version", help="Show the version and exit.", callback=version),
+    ) -> None:
+        pass
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, LazyGroup)
+    return group
+
+
+def report(error: BuildError) -> None:
+    """Show an error on standard error: where, what, the hint, and longer text last."""
+    if isinstance(error, SpecInvalid):
+        from builder.report.diagnostics import as_text
+
+        print(as_text(error.diagnostics, error.root), file=sys.stderr)
+        return
+    where = f"{error.where}: " if error.where else ""
+    print(f"{where}error[{error.code}]: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    if error.detail:
+        print("\n".join(f"  | {line}" for line in error.detail.splitlines()), file=sys.stderr)
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Prints; never exits."""
+    try:
+        result = application().main(list(arguments) or ["--help"], prog_name="build", standalone_mode=False)
+        sys.stdout.flush()
+    except BuildError as error:
+        report(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has gone (`build schema | head`): what is still buffered must not raise at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        # Click's own errors (an unknown option, a missing argument) know how to show themselves
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        return ExitCode.ERROR
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def run() -> NoReturn:
+    """The process: run the command line of `sys.argv` and exit."""
+    sys.exit(invoke(sys.argv[1:]))

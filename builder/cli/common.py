@@ -1,0 +1,32 @@
+"""Options that several commands share, and what they do with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builder.errors import BuildError
+
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[PATH]...", help="Specs, or folders of specs. Without any: those that build.yaml names."),
+]
+Environment = Annotated[
+    str | None, typer.Option("--env", metavar="NAME", help="A named environment of build.yaml, such as prod.")
+]
+Variables = Annotated[
+    list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be given several times.")
+]
+
+
+def parse_variables(given: list[str] | None) -> dict[str, str]:
+    """`--var name=value` as a map. Raises BuildError for one without `=`."""
+    variables = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise BuildError(f"--var {text!r} has no name and value", code="usage", hint="write --var NAME=VALUE")
+        variables[name] = value
+    return variables
