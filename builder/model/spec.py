@@ -72,10 +72,15 @@ class DisksSpec:
 
 @dataclass(frozen=True)
 class GeneralizeSpec:
-    """How the machine's identity is taken out: operations of the default set left out, and others added."""
+    """How the machine's identity is taken out.
+
+    `skip` names operations of the default set that are left out, `add` others that are done too; `keep` holds globs of
+    paths in the image that no operation touches.
+    """
 
     keep: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
