@@ -47,7 +47,9 @@ class GuestTree:
             os.close(descriptor)
 
     def _open(self, path: str, flags: int) -> int:
-        how = _OPEN_HOW.pack(flags | os.O_CLOEXEC | os.O_NOCTTY, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+        # A guest's terminal device must not become ours; openat2 refuses what O_PATH would ignore
+        flags |= os.O_CLOEXEC | (0 if flags & os.O_PATH else os.O_NOCTTY)
+        how = _OPEN_HOW.pack(flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
         root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for _ in range(_RETRIES):
@@ -131,7 +133,8 @@ class GuestTree:
     def names(self, path: str) -> list[str]:
         """The names in a folder, sorted."""
         with self.opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-            return sorted(os.listdir(descriptor))
+            with os.scandir(descriptor) as entries:
+                return sorted(entry.name for entry in entries)
 
     def walk(self, top: str = "/") -> Iterator[tuple[str, os.stat_result]]:
         """Everything below the folder `top`, with its own status: each folder before what it holds, names in order.
@@ -139,18 +142,20 @@ class GuestTree:
         Links are told, not followed. What vanishes meanwhile is left out.
         """
         folder = top.rstrip("/")
-        for name in self.names(top):
-            path = f"{folder}/{name}"
-            with suppress(FileNotFoundError):
-                status = self.lstat(path)
-                yield path, status
-                if stat.S_ISDIR(status.st_mode):
-                    yield from self.walk(path)
+        found: list[tuple[str, os.stat_result]] = []
+        with self.opened(top, os.O_RDONLY | os.O_DIRECTORY) as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    found.append((f"{folder}/{entry.name}", entry.stat(follow_symlinks=False)))
+        for path, status in sorted(found):
+            yield path, status
+            if stat.S_ISDIR(status.st_mode):
+                yield from self.walk(path)
 
     def glob(self, pattern: str) -> Iterator[str]:
         """The existing paths that match an absolute pattern, in order.
 
-        `*`, `?` and `[...]` mean what a shell makes of them (they don't match a leading dot); `**` any depth of folders.
+        `*`, `?` and `[...]` mean what a shell makes of them (none matches a leading dot); `**` is any depth of folders.
         """
         yield from self._glob("", [part for part in pattern.split("/") if part])
 
