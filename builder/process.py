@@ -123,17 +123,19 @@ def run(
 def stream(
     command: Arguments,
     *,
-    on_line: Callable[[str], None],
+    on_line: Callable[[str], None] | None = None,
+    on_text: Callable[[str], None] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
     ok: Sequence[int] = (0,),
 ) -> Completed:
-    """Run a long program, giving each line that it prints (both streams, joined) to `on_line` as it comes.
+    """Run a long program, handing on what it prints (both streams, joined) as it comes.
 
-    Memory stays bounded whatever the program prints. When `timeout` (seconds) passes or `stop` is set, the process
-    group gets SIGTERM, then SIGKILL. Raises CommandFailed, or what `on_line` raises.
+    `on_line` gets each line; `on_text`, for programs that may print gigabytes, gets as many whole lines as there are
+    at once. Memory stays bounded whatever the program prints; lines over 16 KiB are cut. When `timeout` (seconds)
+    passes or `stop` is set, the process group gets SIGTERM, then SIGKILL. Raises CommandFailed, or what they raise.
     """
     words = [os.fspath(part) for part in command]
     started = time.monotonic()
@@ -141,14 +143,17 @@ def stream(
     process = _start(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, joined=True)
     assert process.stdout is not None
 
-    def line(text: bytes) -> None:
-        decoded = text.decode(errors="replace").rstrip("\r\n")
-        tail.append(decoded)
-        on_line(decoded)
+    def text(block: str) -> None:
+        tail.extend(line[:LONGEST_LINE] for line in block.rsplit("\n", TAIL_LINES)[-TAIL_LINES:])
+        if on_text is not None:
+            on_text(block)
+        if on_line is not None:
+            for line in block.split("\n"):
+                on_line(line.rstrip("\r")[:LONGEST_LINE])
 
     reason = ""
     try:
-        reason = _pump(process, line, deadline=None if timeout is None else started + timeout, stop=stop)
+        reason = _pump(process, text, deadline=None if timeout is None else started + timeout, stop=stop)
     finally:
         _kill_group(process)
         process.stdout.close()
@@ -161,12 +166,12 @@ def stream(
 
 def _pump(
     process: subprocess.Popen[bytes],
-    line: Callable[[bytes], None],
+    text: Callable[[str], None],
     *,
     deadline: float | None,
     stop: threading.Event | None,
 ) -> str:
-    """Feed lines until the program ends. Returns "timeout" or "stopped" when it had to be ended, else ""."""
+    """Hand on whole lines until the program ends. Returns "timeout" or "stopped" when it had to be ended, else ""."""
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     rest = b""
@@ -179,21 +184,25 @@ def _pump(
             if deadline is not None and time.monotonic() >= deadline:
                 _end_group(process)
                 return "timeout"
-            ready = selector.select(0.1)
-            if not ready:
+            if not selector.select(0.1):
                 # A background child may hold the pipe open after the program itself has ended
                 if process.poll() is not None:
                     break
                 continue
-            data = process.stdout.read(256 * 1024)
+            data = os.read(process.stdout.fileno(), 256 * 1024)
             if not data:
                 break
-            *lines, rest = (rest + data).split(b"\n")
-            for text in lines:
-                line(text[:LONGEST_LINE])
+            whole, newline, rest = (rest + data).rpartition(b"\n")
+            if newline:
+                text(whole.decode(errors="replace"))
             rest = rest[:LONGEST_LINE]
     if rest:
-        line(rest)
+        text(rest.decode(errors="replace"))
+    return _wait(process, deadline=deadline, stop=stop)
+
+
+def _wait(process: subprocess.Popen[bytes], *, deadline: float | None, stop: threading.Event | None) -> str:
+    """Wait for a program that has closed its output."""
     while deadline is None or time.monotonic() < deadline:
         try:
             process.wait(0.2)

@@ -22,5 +22,8 @@ class Machine(Protocol):
     def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
         """The steps of prepare (the source first), generalize, capture and test, not chained yet."""
 
+    def preflight(self, image: ImageSpec) -> None:
+        """Raise BuildError when this host can't carry a build out: privileges, programs. Called before any effect."""
+
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""

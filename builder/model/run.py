@@ -77,16 +77,25 @@ class CheckResult:
 
 
 class Session(Protocol):
-    """An open machine: disks at some checkpoint, a guest to work in, and a way to capture."""
+    """An open machine: disks at some checkpoint, and a guest to work in."""
 
-    def start_at(self, digest: str | None) -> None:
-        """Put the machine's disks in the state of a checkpoint (None: nothing yet)."""
+    def start_at(self, digest: str) -> None:
+        """Put the machine's disks in the state of a checkpoint."""
 
     def begin(self, step: Step) -> None:
         """Prepare a step that changes the disks: from here on they are changed under this step's digest."""
 
     def commit(self, step: Step) -> None:
         """Keep the disks as the checkpoint of this step."""
+
+    def abort(self) -> None:
+        """Throw away what the step under way did to the disks."""
+
+    def adopt(self, digest: str) -> tuple[Artifact, Inventory]:
+        """The artifact (and its inventory) that a run captured under this digest and did not publish."""
+
+    def release(self, artifact: Artifact) -> None:
+        """The artifact's versions are published: the machine need not keep it."""
 
     @property
     def guest(self) -> Guest:
@@ -121,9 +130,18 @@ class Run:
             raise Interrupted("interrupted", code="interrupted")
 
 
+def _no_base(name: str, digest: str) -> tuple[Path, Manifest]:
+    raise KeyError(f"no version of {name} with digest {digest}")
+
+
 @dataclass
 class StepContext:
-    """What a kind's `run` gets: the run, the machine's session, and the results that steps hand to later ones."""
+    """What a kind's `run` gets: the run, the machine's session, and the results that steps hand to later ones.
+
+    `base(image, digest)` finds the published version of another image: its folder and manifest. `secrets(references)`
+    gives values, masked from then on. `log` takes one or more whole lines; `progress` takes how much of how much, in
+    which unit, and what is being done.
+    """
 
     run: Run
     session: Any
@@ -133,6 +151,8 @@ class StepContext:
     checks: list[CheckResult] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     manifest: Callable[[], Manifest] | None = None
+    base: Callable[[str, str], tuple[Path, Manifest]] = _no_base
+    sbom: Callable[[Manifest], str] = lambda manifest: ""
     locations: list[str] = field(default_factory=list)
     log: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int | None, str, str], None] = lambda current, total, unit, doing: None

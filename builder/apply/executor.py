@@ -1,0 +1,239 @@
+"""Carries a plan out: image by image, step by step, with a journal, leases, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as StopEvent
+
+from builder import __version__
+from builder.apply.image import ImageBuild
+from builder.destinations.base import Destination
+from builder.errors import BuildError, Interrupted, Locked, SomeImagesFailed
+from builder.events import ImageFailed, ImageFinished, ImageStarted, Listener, LockWait, RunFinished, RunStarted, Warned
+from builder.machines.base import Machine
+from builder.model.artifact import Manifest
+from builder.model.plan import Action, ImagePlan, Plan
+from builder.model.run import Run
+from builder.model.spec import ImageDocument, ImageSpec
+from builder.records.journal import Journal
+from builder.records.leases import lease
+from builder.records.store import Store
+from builder.secrets import Redactor
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How the executor reaches the floors below: where machines and destinations come from, and what listens."""
+
+    store: Store
+    machine_for: Callable[[ImageSpec], Machine]
+    destinations_for: Callable[[ImageSpec], Sequence[Destination]]
+    listener: Listener
+    redactor: Redactor = field(default_factory=Redactor)
+    stop: StopEvent = field(default_factory=StopEvent)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an apply behaves. `lock_timeout` in seconds."""
+
+    lock_timeout: float = 0.0
+    fail_fast: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image."""
+
+    image: str
+    action: Action
+    error: BuildError | None = None
+    version: str = ""
+    locations: tuple[str, ...] = ()
+
+
+def new_run_id() -> str:
+    """A run's name: sorts by time, unique without coordination."""
+    return f"{datetime.now(UTC).strftime('%Y%m%dt%H%M%S')}-{uuid.uuid4().hex[:6]}"
+
+
+class Executor:
+    """Applies one plan once."""
+
+    def __init__(self, tools: Tools, documents: Sequence[ImageDocument], options: Options) -> None:
+        self.tools = tools
+        self.options = options
+        self.run_id = new_run_id()
+        self.folder = tools.store.run_folder(self.run_id)
+        self._documents = {document.name: document for document in documents}
+        self._outcomes: dict[str, Outcome] = {}
+
+    def preflight(self, plan: Plan) -> None:
+        """Raise BuildError for what would stop the run on this host, before anything is asked or made."""
+        for item in self._to_do(plan):
+            if any(planned.action == "run" and planned.step.checkpoint for planned in item.steps):
+                image = self._image(item)
+                self.tools.machine_for(image).preflight(image)
+
+    def apply(self, plan: Plan) -> list[Outcome]:
+        """Carry the plan out. Raises SomeImagesFailed, or the error of the only image, when work failed."""
+        started = time.monotonic()
+        todo = self._to_do(plan)
+        emit = self.tools.listener
+        with ExitStack() as stack:
+            stack.enter_context(self.tools.store.alive(self.run_id))
+            journal = stack.enter_context(Journal(self.folder, self.tools.redactor))
+            names = tuple(item.image for item in todo)
+            emit(RunStarted(run=self.run_id, plan=plan.id, images=names))
+            journal.write("run.begin", run=self.run_id, plan=plan.id, images=names, tool=__version__)
+            if not self.options.dry_run:
+                gone = self.tools.store.sweep()
+                if gone:
+                    journal.write("sweep", removed=[entry.name for entry in gone])
+            for item in todo:
+                self._outcomes[item.image] = self._carry_out(item, journal)
+                if self._outcomes[item.image].error is not None and (
+                    self.options.fail_fast or isinstance(self._outcomes[item.image].error, Interrupted)
+                ):
+                    break
+            failed = [outcome for outcome in self._outcomes.values() if outcome.error is not None]
+            done = len(self._outcomes) - len(failed)
+            journal.write("run.end", done=done, failed=[outcome.image for outcome in failed])
+            emit(
+                RunFinished(
+                    run=self.run_id,
+                    done=done,
+                    unchanged=sum(item.action == Action.NONE for item in plan.images),
+                    failed=len(failed),
+                    seconds=time.monotonic() - started,
+                )
+            )
+        self._raise(failed, len(todo))
+        return list(self._outcomes.values())
+
+    @staticmethod
+    def _raise(failed: Sequence[Outcome], total: int) -> None:
+        for outcome in failed:
+            if isinstance(outcome.error, Interrupted):
+                raise outcome.error
+        if failed and total == 1:
+            assert failed[0].error is not None
+            raise failed[0].error
+        if failed:
+            names = ", ".join(outcome.image for outcome in failed)
+            raise SomeImagesFailed(f"{len(failed)} of {total} images failed: {names}", code="some-images-failed")
+
+    @staticmethod
+    def _to_do(plan: Plan) -> list[ImagePlan]:
+        return [item for item in plan.images if item.action not in (Action.NONE, Action.BLOCKED)]
+
+    def _image(self, item: ImagePlan) -> ImageSpec:
+        return self._documents[item.image].render(item.version or "0.0.0")
+
+    def _carry_out(self, item: ImagePlan, journal: Journal) -> Outcome:
+        """One image, from its lease to its last step. Its failure is an outcome, so that other images go on."""
+        started = time.monotonic()
+        emit = self.tools.listener
+        log = self.folder / f"{item.image}.log"
+        emit(ImageStarted(image=item.image, action=str(item.action), steps=len(item.steps)))
+        journal.write("image.begin", image=item.image, action=str(item.action), version=item.version)
+        try:
+            build = self._build(item, journal, log)
+        except BuildError as error:
+            return self._failed(item, error, journal, log, time.monotonic() - started)
+        except OSError as error:
+            wrapped = BuildError(f"{error.filename or 'the system'}: {error.strerror}", code="system-error")
+            wrapped.__cause__ = error
+            return self._failed(item, wrapped, journal, log, time.monotonic() - started)
+        locations = tuple(build.context.locations)
+        journal.write("image.end", image=item.image, version=item.version, locations=locations)
+        emit(
+            ImageFinished(
+                image=item.image,
+                action=str(item.action),
+                version=item.version or "",
+                where=locations,
+                seconds=time.monotonic() - started,
+            )
+        )
+        return Outcome(item.image, item.action, None, item.version or "", locations)
+
+    def _failed(self, item: ImagePlan, error: BuildError, journal: Journal, log: Path, seconds: float) -> Outcome:
+        redact = self.tools.redactor.text
+        error.message = redact(error.message)
+        error.detail = redact(error.detail) if error.detail else None
+        journal.write("image.failed", image=item.image, code=error.code, error=error.message)
+        self.tools.listener(
+            ImageFailed(
+                image=item.image,
+                message=error.message,
+                code=error.code,
+                place=str(error.where or ""),
+                hint=error.hint or "",
+                detail=error.detail or "",
+                log=str(log) if log.exists() else "",
+                seconds=seconds,
+            )
+        )
+        return Outcome(item.image, item.action, error)
+
+    def _build(self, item: ImagePlan, journal: Journal, log: Path) -> ImageBuild:
+        base = self._outcomes.get(item.base or "")
+        if base is not None and base.error is not None:
+            raise BuildError(
+                f"its base {item.base} failed", code="base-failed", where=item.place, hint=f"mend {item.base} first"
+            )
+        image = self._image(item)
+        run = Run(
+            id=self.run_id,
+            image=image,
+            folder=self.folder,
+            listener=self.tools.listener,
+            redactor=self.tools.redactor,
+            effect=lambda name, **facts: journal.effect(name, image=item.image, **facts),
+            stop=self.tools.stop,
+            version=item.version or "",
+            digest=item.digest,
+            tool=__version__,
+        )
+        run.check_stop()
+        build = ImageBuild(
+            item,
+            run,
+            machine=self.tools.machine_for(image),
+            destinations=self.tools.destinations_for(image),
+            find_base=self._find_base,
+            log=log,
+            dry_run=self.options.dry_run,
+        )
+        with lease(
+            self.tools.store.locks / f"{item.image}.lock",
+            what=f"image {item.image}",
+            run=self.run_id,
+            timeout=self.options.lock_timeout,
+            on_wait=lambda holder: self.tools.listener(LockWait(image=item.image, holder=holder)),
+            stop=self.tools.stop,
+        ):
+            build.check_destinations()
+            build.carry_out()
+        return build
+
+    def _find_base(self, name: str, digest: str) -> tuple[Path, Manifest]:
+        """The published version of another image of this project that has a digest."""
+        image = self._documents[name].render("0.0.0")
+        for destination in self.tools.destinations_for(image):
+            for version in reversed(destination.observe(image).versions):
+                if version.manifest is not None and version.manifest.digest == digest:
+                    return Path(version.location), version.manifest
+        raise BuildError(
+            f"no version of {name} with the planned digest is published",
+            code="base-missing",
+            hint=f"apply {name} first",
+        )

@@ -1,0 +1,202 @@
+"""Carries out one image's part of a plan: its steps in order, from the deepest known checkpoint on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from builder import secrets
+from builder.apply.manifests import make_manifest
+from builder.apply.steplog import StepLog
+from builder.destinations.base import Destination
+from builder.errors import BuildError, PlanStale
+from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted
+from builder.machines.base import Machine
+from builder.model.artifact import Artifact, CapturedDisk, Manifest
+from builder.model.plan import Action, ImagePlan
+from builder.model.run import Run, StepContext
+from builder.model.steps import KINDS, Stage, Step
+
+
+class ImageBuild:
+    """One image of one run."""
+
+    def __init__(
+        self,
+        item: ImagePlan,
+        run: Run,
+        *,
+        machine: Machine,
+        destinations: Sequence[Destination],
+        find_base: Callable[[str, str], tuple[Path, Manifest]],
+        log: Path,
+        dry_run: bool,
+    ) -> None:
+        self.item = item
+        self.run = run
+        self.machine = machine
+        self.destinations = destinations
+        self.dry_run = dry_run
+        self.context = StepContext(
+            run=run,
+            session=None,
+            steps=[planned.step for planned in item.steps],
+            manifest=lambda: make_manifest(item, self.context),
+            base=find_base,
+            sbom=_sbom,
+            secrets=self._secrets,
+        )
+        self._log = StepLog(log, run)
+        self._stop_at = 0
+
+    def check_destinations(self) -> None:
+        """Ask the destinations once more, now that the lease is ours: what the plan assumed must still hold."""
+        for destination in self.destinations:
+            published = destination.observe(self.run.image)
+            for blocker in published.blockers:
+                raise BuildError(blocker.message, code=blocker.code, where=blocker.place, hint=blocker.hint)
+            taken = {version.version for version in published.versions}
+            publishes = any(
+                planned.step.kind.startswith("publish.") and planned.step.inputs["destination"] == destination.name
+                for planned in self.item.steps
+            )
+            if publishes and self.item.version in taken:
+                raise PlanStale(
+                    f"{destination.name} has version {self.item.version} of {self.item.image} now: another run "
+                    "published it after this plan was made",
+                    code="plan-stale",
+                    hint="plan again",
+                )
+
+    def carry_out(self) -> None:
+        """Run what has to run. The machine is opened only when a step needs its disks."""
+        with ExitStack() as stack:
+            if not self.dry_run:
+                stack.enter_context(self._log)
+                if self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT):
+                    self.context.session = stack.enter_context(self.machine.open(self.run))
+                elif self.item.action == Action.PUBLISH:
+                    self._take_published()
+            for planned in self.item.steps:
+                self.run.check_stop()
+                if planned.action == "reuse":
+                    self._reuse(planned.step)
+                else:
+                    self._run_step(planned.step)
+            if self.context.session is not None and self.context.artifact is not None:
+                self.context.session.release(self.context.artifact)
+
+    def _reuse(self, step: Step) -> None:
+        """A known step. Only the deepest one's disks are taken; what stands before it need not exist any more."""
+        self.run.emit(StepCached(image=self.item.image, index=step.index, title=step.title, stage=str(step.stage)))
+        if self.context.session is None:
+            return
+        if step.stage == Stage.CAPTURE:
+            self.context.artifact, self.context.inventory = self.context.session.adopt(step.digest)
+        elif step.digest == self.item.start:
+            self.context.session.start_at(step.digest)
+
+    def _run_step(self, step: Step) -> None:
+        started = time.monotonic()
+        facts = {"image": self.item.image, "index": step.index, "title": step.title, "stage": str(step.stage)}
+        self.run.emit(StepStarted(**facts))  # type: ignore[arg-type]
+        try:
+            self._check_files(step)
+            if not self.dry_run:
+                self._effects(step)
+        except BuildError as error:
+            error.where = error.where or step.place
+            if error.code in OF_THE_STEP:
+                error.message = f"step {step.index} “{step.title}” {error.message}"
+            seconds = time.monotonic() - started
+            self.run.emit(StepFailed(**facts, seconds=seconds, message=error.message))  # type: ignore[arg-type]
+            raise
+        seconds = time.monotonic() - started
+        self.context.timings[f"{step.index} {step.kind}"] = seconds
+        self.run.emit(StepFinished(**facts, seconds=seconds))  # type: ignore[arg-type]
+
+    def _effects(self, step: Step) -> None:
+        """Journal the step, and let its kind do it; steps of the machine's disks leave a checkpoint."""
+        self._log.begin(step)
+        self.context.log = self._log.lines
+        self.context.progress = lambda current, total, unit, doing: self.run.emit(
+            StepProgress(
+                image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing
+            )
+        )
+        kind = KINDS[step.kind]
+        session = self.context.session
+        with self.run.effect("step", index=step.index, kind=step.kind, digest=step.digest):
+            if not step.checkpoint:
+                kind.run(step, self.context)
+                return
+            session.begin(step)
+            try:
+                kind.run(step, self.context)
+                self.run.check_stop()
+                session.commit(step)
+            except BaseException:
+                session.abort()
+                raise
+
+    def _check_files(self, step: Step) -> None:
+        """The files that a step reads are those that the plan was made from, or the plan is stale."""
+        for file in step.files:
+            path = self.run.image.root / file.path
+            try:
+                with path.open("rb") as opened:
+                    found = hashlib.file_digest(opened, "sha256").hexdigest()
+            except OSError as error:
+                raise PlanStale(
+                    f"{file.path} can't be read any more: {error.strerror}", code="plan-stale", hint="plan again"
+                ) from error
+            if found != file.sha256:
+                raise PlanStale(
+                    f"{file.path} changed after the plan was made (sha256 {file.sha256[:12]} → {found[:12]})",
+                    code="plan-stale",
+                    hint="plan again, and look at what changed",
+                )
+
+    def _secrets(self, references: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        values = {}
+        for name, reference in references.items():
+            value = secrets.resolve(reference, root=self.run.image.root)
+            self.run.redactor.add(value)
+            values[name] = value
+        return values
+
+    def _take_published(self) -> None:
+        """For a destination that lacks a version: the artifact and manifest of one that has it."""
+        for destination in self.destinations:
+            for version in destination.observe(self.run.image).versions:
+                manifest = version.manifest
+                if manifest is None or manifest.digest != self.item.digest or version.version != self.item.version:
+                    continue
+                folder = Path(version.location)
+                disks = tuple(
+                    CapturedDisk(Path(disk.file).stem, disk.lun, disk.size, disk.digest, disk.data_bytes, folder / disk.file)
+                    for disk in manifest.disks
+                )
+                self.context.artifact = Artifact(
+                    manifest.image, manifest.digest, manifest.generalized, disks, folder
+                )
+                self.context.manifest = lambda: manifest
+                return
+        raise PlanStale(
+            f"no destination holds version {self.item.version} of {self.item.image} any more",
+            code="plan-stale",
+            hint="plan again",
+        )
+
+
+# Errors whose message says what a step did ("ended with exit code 7"), and needs the step as its subject
+OF_THE_STEP = frozenset({"step-failed", "step-timeout"})
+
+
+def _sbom(manifest: Manifest) -> str:
+    from builder.guest.sbom import sbom_json
+
+    return sbom_json(manifest.inventory, name=manifest.image, version=manifest.version, timestamp=manifest.created)

@@ -1,0 +1,117 @@
+"""The capture step of the local machine: check what is on the disks, list it, trim it, write fixed VHDs.
+
+The step has a layer of its own over the last one, with clusters as small as the filesystems' blocks: qcow2 can only
+let go of whole clusters, and a freed block in a larger one would carry deleted data out. The VHDs are written from
+that layer, which stays as the checkpoint to compare them with.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.disk import layers
+from builder.disk.capture import write_fixed_vhd
+from builder.disk.system import OpenedSystem
+from builder.disk.tree import GuestTree
+from builder.errors import BuildError
+from builder.guest.inventory import read_inventory
+from builder.guest.operations import selected
+from builder.guest.verifier import verify
+from builder.machines.local.saved import save_capture
+from builder.machines.local.session import LocalSession
+from builder.model.artifact import Artifact, CapturedDisk, Inventory
+from builder.model.run import StepContext
+from builder.model.spec import ImageSpec
+from builder.model.steps import KINDS, Change, Kind, Stage, Step
+from builder.model.hardware import HOST_ARCHITECTURES
+
+MOST_SHOWN = 40
+
+
+def capture_step(image: ImageSpec) -> Step:
+    """The step that turns the machine's disks into an artifact."""
+    disks = ["os.vhd"]
+    if image.capture == "vmImage":
+        disks += [f"data-{disk.lun}.vhd" for disk in image.disks.data]
+    words = {"osImage": "OS image", "vmImage": "VM image"}
+    return Step(
+        stage=Stage.CAPTURE,
+        kind="capture",
+        title=f"capture {words[image.capture]}, {'generalized' if image.generalize else 'specialized'}",
+        inputs={"kind": image.capture, "generalized": image.generalize is not None},
+        changes=tuple(Change("create", "disk", name) for name in disks),
+        place=image.place("capture"),
+        checkpoint=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Captured:
+    disk: CapturedDisk
+
+
+def _run_capture(step: Step, context: StepContext) -> None:
+    session: LocalSession = context.session
+    image = context.run.image
+    context.progress(0, None, "", "checking what is on the disks")
+    session.small_clusters()
+    system = session.open_system()
+    tree = GuestTree(system.root)
+    if image.generalize is not None:
+        _verify(tree, image, step)
+    inventory = read_inventory(tree, _paths_of_ours(context))
+    context.progress(0, None, "", "letting go of freed blocks")
+    session.trim()
+    session.close_system()
+    context.inventory = inventory
+    context.artifact = _write(step, context, inventory)
+
+
+def _verify(tree: GuestTree, image: ImageSpec, step: Step) -> None:
+    assert image.generalize is not None
+    operations = selected(image.generalize.keep, image.generalize.skip)
+    findings = verify(tree, operations, image.generalize.keep)
+    if not findings:
+        return
+    lines = [f"{finding.path}: {finding.reason} (operation {finding.operation})" for finding in findings]
+    more = f"\n… {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
+    raise BuildError(
+        f"the image is not generalized: {len(findings)} {'thing' if len(findings) == 1 else 'things'} of this machine "
+        "would go into every VM",
+        code="not-generalized",
+        where=image.place("generalize"),
+        hint="if one belongs in the image, keep it: `generalize: {keep: [PATH]}`",
+        detail="\n".join(lines[:MOST_SHOWN]) + more,
+    )
+
+
+def _paths_of_ours(context: StepContext) -> list[str]:
+    return sorted(
+        {change.name for step in context.steps for change in step.changes if change.kind == "file"}
+    )
+
+
+def _write(step: Step, context: StepContext, inventory: Inventory) -> Artifact:
+    session: LocalSession = context.session
+    store, run = session.store, context.run
+    folder = store.new_artifact(step.digest, run.id)
+    disks = []
+    with run.effect("capture", digest=step.digest):
+        for name, lun in session.disks:
+            if lun is not None and step.inputs["kind"] == "osImage":
+                continue
+            target = folder / Path(name).with_suffix(".vhd").name
+            captured = write_fixed_vhd(
+                session.layer(name),
+                target,
+                progress=lambda done, total, file=target.name: context.progress(done, total, "bytes", f"writing {file}"),  # type: ignore[misc]
+                stop=run.stop,
+            )
+            disks.append(CapturedDisk(target.stem, lun, captured.size, captured.digest, captured.data_bytes, target))
+        artifact = Artifact(run.image.name, step.digest, bool(step.inputs["generalized"]), tuple(disks), folder)
+        return save_capture(store, folder, artifact, inventory).artifact
+
+
+KINDS.register(Kind("capture", 1, _run_capture))

@@ -1,0 +1,65 @@
+"""The local machine: disks on this host, steps offline in a sandbox, tests in QEMU."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from builder.errors import BuildError
+from builder.guest.generalize import generalize_step
+from builder.guest.kinds import prepare_step
+from builder.machines.local.checks import test_steps
+from builder.machines.local.sources import disks_step, file_source, source_step
+from builder.model.observed import Blocker, MachineFacts
+from builder.model.run import Run, Session
+from builder.model.spec import ImageSpec
+from builder.model.steps import Step
+from builder.records.store import Store
+
+
+class LocalMachine:
+    """Makes images on this host, keeping its checkpoints in the project's store."""
+
+    name = "local"
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def observe(self, image: ImageSpec) -> MachineFacts:
+        """The resolved source, and what the store holds already."""
+        source: dict[str, object] = {}
+        blockers: tuple[Blocker, ...] = ()
+        try:
+            if image.source.kind == "bootstrap":
+                from builder.machines.local.bootstrap import resolve
+
+                source = resolve(image.os, {**image.source.values, "size": image.disks.os_size})
+            elif image.source.kind == "file":
+                source = file_source(image, self.store.hashes)
+        except BuildError as error:
+            where = error.where or image.place(*image.source.path)
+            blockers = (Blocker(error.message, where, error.hint, error.code),)
+        return MachineFacts(
+            source=source,
+            checkpoints=self.store.known_checkpoints,
+            artifacts=self.store.known_artifacts,
+            blockers=blockers,
+        )
+
+    def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
+        """The steps of prepare (the source first), generalize, capture and test."""
+        from builder.machines.local.capture import capture_step
+
+        steps = [source_step(image, facts.source)]
+        disks = disks_step(image)
+        if disks is not None:
+            steps.append(disks)
+        steps += [prepare_step(choice, image) for choice in image.prepare]
+        if image.generalize is not None:
+            steps.append(generalize_step(image))
+        return [*steps, capture_step(image), *test_steps(image)]
+
+    def open(self, run: Run) -> AbstractContextManager[Session]:
+        """The disks of one run; needs root on Linux."""
+        from builder.machines.local.session import LocalSession
+
+        return LocalSession(run, self.store)

@@ -1,0 +1,246 @@
+"""Runs a step's script inside a mounted disk, away from this host.
+
+Bubblewrap gives it namespaces of its own (mounts, processes, IPC, host name), the basic devices, an empty `/run` and
+few capabilities; the network is the host's, since package managers need it. What the script must not find in the
+image afterwards (policy-rc.d, resolv.conf, package sources of the host) is put in before it and put back after it, by
+a wrapper inside the guest, so that no path of the guest is ever followed on the host. A failed step's layer is thrown
+away, so that only success has to put things back.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from builder import process
+from builder.errors import BuildError, Interrupted
+from builder.model.run import GuestFacts, GuestScript
+
+BUILD_FOLDER = "/run/build"
+# The signal-like exit code of a shell that could not find the interpreter, and of one that could not run it
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+# What a package's scripts need; left out are those that reach past the namespaces: loading modules, raw I/O, the clock,
+# rebooting, network set-up, mounting, tracing, BPF. Device nodes don't work here (nodev) but packages ship some
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+    "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+    "CAP_AUDIT_WRITE", "CAP_SYS_RESOURCE", "CAP_LEASE", "CAP_IPC_LOCK", "CAP_SYS_NICE",
+)  # fmt: skip
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "SHELL": "/bin/sh",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "container": "build",
+    "DEBIAN_FRONTEND": "noninteractive",
+    # systemctl enables units offline and says that it starts none, instead of failing for want of a running systemd
+    "SYSTEMD_OFFLINE": "1",
+}
+
+
+@dataclass(frozen=True)
+class PutIn:
+    """A file that stands in the guest only while a step runs. `through_link`: write through a symlink into /run."""
+
+    path: str
+    content: str
+    mode: str = "0644"
+    through_link: bool = False
+
+
+@dataclass(frozen=True)
+class HostGifts:
+    """What the host lends to a step: its resolver, and on request its package sources."""
+
+    put_in: tuple[PutIn, ...] = ()
+    # Globs of the image's own package sources, hidden while those of the host are in use
+    hidden: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sandbox:
+    """One mounted guest root to run scripts in."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        facts: GuestFacts,
+        gifts: HostGifts,
+        work: Path,
+        stop: threading.Event | None = None,
+        default_timeout: float | None = None,
+    ) -> None:
+        self.root = root
+        self._facts = facts
+        self._gifts = gifts
+        self._work = work
+        self._stop = stop
+        self._default_timeout = default_timeout
+
+    @property
+    def facts(self) -> GuestFacts:
+        """What the operating system on the disk is."""
+        return self._facts
+
+    @property
+    def live(self) -> bool:
+        """A disk that is worked on offline never runs."""
+        return False
+
+    def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
+        """Run a script to its end (see `builder.model.run.Guest`)."""
+        timeout = script.timeout or self._default_timeout
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(dir=self._work, prefix="step-")))
+            command = self._command(script, folder)
+            try:
+                process.stream(
+                    command,
+                    on_text=on_line,
+                    env=dict(script.secrets),
+                    timeout=timeout,
+                    stop=self._stop,
+                )
+            except process.CommandFailed as error:
+                raise self._explain(script, error, timeout) from error
+            if self._stop is not None and self._stop.is_set():
+                raise Interrupted("interrupted while a step ran", code="interrupted")
+
+    def _command(self, script: GuestScript, folder: Path) -> list[str]:
+        """The whole bubblewrap command. Secrets come through its environment: arguments show in process lists."""
+        staged = self._stage(script, folder)
+        capabilities = [word for name in CAPABILITIES for word in ("--cap-add", name)]
+        settings = {**ENVIRONMENT, **self._gifts.env, **script.env, "BUILD_FILES": f"{BUILD_FOLDER}/files"}
+        # bwrap must not inherit our own variables into the guest, but has to pass the secrets on
+        inherited = set(process.environment()) - set(script.secrets)
+        return [
+            process.find_program("bwrap", package="bubblewrap", why="run steps isolated from this host"),
+            "--die-with-parent", "--new-session",
+            "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "localhost",
+            "--cap-drop", "ALL", *capabilities,
+            "--bind", str(self.root), "/",
+            "--dev", "/dev", "--proc", "/proc",
+            "--tmpfs", "/sys", "--remount-ro", "/sys",
+            "--tmpfs", "/run", "--dir", "/run/lock", "--chmod", "1777", "/run/lock",
+            "--dir", BUILD_FOLDER, "--ro-bind", str(folder / "in"), f"{BUILD_FOLDER}/in",
+            "--dir", f"{BUILD_FOLDER}/files", *staged,
+            "--chdir", "/",
+            *[word for name in sorted(inherited) for word in ("--unsetenv", name)],
+            *[word for name, value in sorted(settings.items()) for word in ("--setenv", name, value)],
+            "/bin/sh", f"{BUILD_FOLDER}/in/wrapper",
+        ]  # fmt: skip
+
+    def _stage(self, script: GuestScript, folder: Path) -> list[str]:
+        """Write the script, the wrapper and what they need; returns the binds of files that are not ours."""
+        inside = folder / "in"
+        inside.mkdir()
+        (inside / "script").write_text(script.text)
+        (inside / "script").chmod(0o755)
+        for number, gift in enumerate(self._gifts.put_in):
+            (inside / f"put-{number}").write_text(gift.content)
+        (inside / "wrapper").write_text(wrapper(script, self._gifts))
+        binds: list[str] = []
+        for name, content in script.files.items():
+            source = content
+            if isinstance(source, bytes):
+                (folder / "files").mkdir(exist_ok=True)
+                own = folder / "files" / name
+                own.parent.mkdir(parents=True, exist_ok=True)
+                own.write_bytes(source)
+                source = own
+            binds += ["--ro-bind", str(source), f"{BUILD_FOLDER}/files/{name}"]
+        return binds
+
+    def _explain(self, script: GuestScript, error: process.CommandFailed, timeout: float | None) -> BuildError:
+        if "did not end within" in error.message:
+            return BuildError(
+                f"did not end within {timeout:g} s; all its processes were killed",
+                code="step-timeout",
+                hint="raise the step's `timeout`, or look for what it waits for (nothing can be typed into a step)",
+                detail=error.tail,
+            )
+        if error.status < 0:
+            # bwrap itself was killed: by the kernel's out-of-memory killer, or by a person
+            return BuildError(
+                f"was killed by {signal.Signals(-error.status).name}", code="step-failed", detail=error.tail
+            )
+        hints = {
+            NOT_FOUND: f"is the interpreter ({script.interpreter[0]}) or a program it calls missing in the image?",
+            NOT_EXECUTABLE: "the interpreter or a program could not be executed: is it of this architecture?",
+        }
+        return BuildError(
+            f"ended with exit code {error.status}",
+            code="step-failed",
+            hint=hints.get(error.status),
+            detail=error.tail,
+        )
+
+
+def wrapper(script: GuestScript, gifts: HostGifts) -> str:
+    """The POSIX sh that puts the host's gifts in, runs the script, and puts everything back."""
+    lines = [
+        "set -u",
+        f"in={BUILD_FOLDER}/in kept={BUILD_FOLDER}/kept",
+        'mkdir -p "$kept" /run/systemd/resolve',
+        PUT_FUNCTIONS,
+    ]
+    back: list[str] = []
+    for pattern in gifts.hidden:
+        lines.append(f'for file in {pattern}; do [ -e "$file" ] && mv -f "$file" "$file.build-kept"; done')
+        back.append(
+            f'for file in {pattern}; do [ -e "$file.build-kept" ] && rm -f "$file.build-kept"; done\n'
+            f'for file in {" ".join(part + ".build-kept" for part in pattern.split())}; do '
+            '[ -e "$file" ] && mv -f "$file" "${file%.build-kept}"; done'
+        )
+    for number, gift in enumerate(gifts.put_in):
+        words = f"{shlex.quote(gift.path)} {number} {gift.mode}"
+        lines.append(f"{'put_through' if gift.through_link else 'put'} {words}")
+        back.insert(0, f"back {words}")
+    command = shlex.join([*script.interpreter, f"{BUILD_FOLDER}/in/script", *script.arguments])
+    return "\n".join([*lines, command, "status=$?", '[ "$status" -eq 0 ] || exit "$status"', *back, "exit 0", ""])
+
+
+# `kept` stands in /run, a tmpfs: nothing of it can stay in the image. `back` leaves a file alone that the step itself
+# replaced (a package that brings its own resolv.conf, say)
+PUT_FUNCTIONS = r"""
+put() {
+    folder=$(dirname "$1")
+    [ -d "$folder" ] || { mkdir -p "$folder" && : > "$kept/made-$2"; }
+    if [ -e "$1" ] || [ -L "$1" ]; then mv -f "$1" "$kept/$2" || exit 125; fi
+    cp "$in/put-$2" "$1" && chmod "$3" "$1" || exit 125
+}
+put_through() {
+    cp "$in/put-$2" /run/systemd/resolve/stub-resolv.conf
+    cp "$in/put-$2" /run/systemd/resolve/resolv.conf
+    if [ -L "$1" ]; then
+        case "$(readlink "$1")" in
+            /run/*|../run/*)
+                target=/run/$(readlink "$1" | sed 's,^\(\.\.\)\{0,1\}/run/,,')
+                mkdir -p "$(dirname "$target")" && cp "$in/put-$2" "$target" || exit 125
+                : > "$kept/through-$2"
+                return ;;
+        esac
+    fi
+    put "$@"
+}
+back() {
+    [ -e "$kept/through-$2" ] && return
+    if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(cat "$1")" = "$(cat "$in/put-$2")" ]; then
+        rm -f "$1"
+        if [ -e "$kept/$2" ] || [ -L "$kept/$2" ]; then mv -f "$kept/$2" "$1" || exit 125; fi
+        if [ -e "$kept/made-$2" ]; then rmdir "$(dirname "$1")" 2>/dev/null || true; fi
+    fi
+}
+""".strip()

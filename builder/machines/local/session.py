@@ -1,0 +1,180 @@
+"""An open local machine: qcow2 layers of one checkpoint, a new layer for the step under way, and its disks mounted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from builder.disk import layers
+from builder.disk.mounts import private_mounts
+from builder.disk.system import OpenedSystem, opened_system
+from builder.errors import BuildError
+from builder.events import Warned
+from builder.machines.local.gifts import host_gifts
+from builder.machines.local.sandbox import Sandbox
+from builder.machines.local.saved import load_capture
+from builder.model.artifact import Artifact, Inventory
+from builder.model.run import Guest, Run
+from builder.model.steps import Step
+from builder.records.store import Checkpoint, Store
+
+OS_DISK = "os.qcow2"
+
+
+def data_disk(lun: int) -> str:
+    """The file name of a data disk's layer."""
+    return f"data-{lun}.qcow2"
+
+
+class LocalSession:
+    """The session of one run. Use it as a context manager: everything is unmounted and let go at its end."""
+
+    def __init__(self, run: Run, store: Store) -> None:
+        self.run = run
+        self.store = store
+        self.checkpoint: Checkpoint | None = None
+        # While a step runs: the folder that becomes its checkpoint, and the disks in it
+        self.folder: Path | None = None
+        self.disks: list[tuple[str, int | None]] = []
+        self.system: OpenedSystem | None = None
+        # What outlives a step: the rehearsal's VM
+        self.stack = ExitStack()
+        self._step_stack = ExitStack()
+        self._system_stack = ExitStack()
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def work(self) -> Path:
+        """A folder for this run's scratch files, removed at the session's end."""
+        return self.store.work / f"{self.run.id}-{self.run.image.name}"
+
+    @property
+    def package_sources(self) -> str:
+        """Whose package sources steps use: the image's own, or this host's."""
+        return str(self.run.image.machine.values["package_sources"])
+
+    def __enter__(self) -> LocalSession:
+        private_mounts()
+        self.work.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.abort()
+        finally:
+            try:
+                self.stack.close()
+            finally:
+                shutil.rmtree(self.work)
+
+    def start_at(self, digest: str) -> None:
+        """Put the disks in the state of a checkpoint of the store."""
+        self.checkpoint = self.store.checkpoint(digest)
+
+    def begin(self, step: Step) -> None:
+        """New layers over the current checkpoint's; the first step finds an empty folder and makes its own disks."""
+        self.folder = self.store.new_checkpoint(step.digest, self.run.id)
+        self._step_stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.disks = []
+        if self.checkpoint is not None:
+            for name, lun, path in zip(
+                self.checkpoint.disks, self.checkpoint.luns, self.checkpoint.paths, strict=True
+            ):
+                layers.create(self.folder / name, backing=path)
+                self.disks.append((name, lun))
+
+    def commit(self, step: Step) -> None:
+        """Close the disks and give the new layers their name."""
+        assert self.folder is not None
+        self.close_system()
+        for name, _ in self.disks:
+            layers.sync(self.folder / name)
+        parent = self.checkpoint.digest if self.checkpoint else None
+        made = Checkpoint(
+            digest=step.digest,
+            parent=parent,
+            disks=tuple(name for name, _ in self.disks),
+            luns=tuple(lun for _, lun in self.disks),
+            folder=self.folder,
+            title=step.title,
+        )
+        with self.run.effect("checkpoint", digest=step.digest, step=step.index):
+            self.checkpoint = self.store.keep_checkpoint(self.folder, made)
+        self._step_stack.pop_all()
+        self.folder = None
+
+    def abort(self) -> None:
+        """Throw away the layers of a step that did not end well."""
+        try:
+            self.close_system()
+        finally:
+            self._step_stack.close()
+            self.folder = None
+
+    @property
+    def guest(self) -> Guest:
+        """The system on the disks, opened and mounted at the first use in a step."""
+        if self._sandbox is None:
+            system = self.open_system()
+            facts = guest_facts(system)
+            self._sandbox = Sandbox(
+                system.root,
+                facts=facts,
+                gifts=host_gifts(facts, self.package_sources),
+                work=self.work,
+                stop=self.run.stop,
+            )
+        return self._sandbox
+
+    def open_system(self) -> OpenedSystem:
+        """Mount the disks of the step under way, until it is committed."""
+        if self.system is None:
+            self.system = self._system_stack.enter_context(
+                self.mounted([self.layer(name) for name, _ in self.disks])
+            )
+            for note in self.system.notes:
+                self.run.emit(Warned(image=self.run.image.name, message=note))
+        return self.system
+
+    @contextmanager
+    def mounted(self, disks: Sequence[Path]) -> Iterator[OpenedSystem]:
+        """The system on some disks, for as long as the block."""
+        with opened_system(disks, folder=self.work, writable=True) as system:
+            self._check_architecture(system)
+            yield system
+
+    def layer(self, name: str) -> Path:
+        """A disk's layer in the step under way."""
+        assert self.folder is not None, "disks are changed between begin and commit only"
+        return self.folder / name
+
+    def close_system(self) -> None:
+        """Unmount; nothing of the step can be written after this."""
+        self._sandbox = None
+        self.system = None
+        self._system_stack.close()
+
+    def _check_architecture(self, system: OpenedSystem) -> None:
+        import platform
+
+        from builder.model.hardware import HOST_ARCHITECTURES
+
+        host = HOST_ARCHITECTURES.get(platform.machine(), platform.machine())
+        if system.architecture != host:
+            raise BuildError(
+                f"the disk holds a system for {system.architecture}; this host runs {host}",
+                code="wrong-architecture",
+                where=self.run.image.place("source"),
+                hint=f"build it on a host of {system.architecture}, or with machine azure",
+            )
+
+    def adopt(self, digest: str) -> tuple[Artifact, Inventory]:
+        """The artifact that an earlier run captured and did not publish."""
+        saved = load_capture(self.store, digest)
+        return saved.artifact, saved.inventory
+
+    def release(self, artifact: Artifact) -> None:
+        """Forget the captured disks: the versions hold them."""
+        self.store.drop_artifact(artifact.digest)

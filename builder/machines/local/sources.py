@@ -1,0 +1,250 @@
+"""The first steps of a local build: where the disks start, and the shape that the spec wants them in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.disk import filesystems, layers, partitions
+from builder.disk.mounts import loop_device
+from builder.errors import BuildError, Place
+from builder.machines.local.session import OS_DISK, LocalSession, data_disk
+from builder.model.run import GuestScript, StepContext
+from builder.model.spec import MIB, DataDiskSpec, ImageSpec
+from builder.model.steps import KINDS, Change, FileInput, Kind, Preview, Stage, Step
+from builder.records.files import sync_folder
+from builder.records.hashes import FileHashes
+
+DISK_NAMESPACE = uuid.UUID("5d3b0c38-6f0e-5a53-9a55-61d9c1f0b1d4")
+CHUNK = 4 * MIB
+DOWNLOAD_TIMEOUT = 60.0
+
+
+def file_source(image: ImageSpec, hashes: FileHashes) -> dict[str, Any]:
+    """What identifies a `file` source: its sha256, whatever its name or place. Hashes the file."""
+    values = image.source.values
+    if "url" in values:
+        return {"url": values["url"], "sha256": values["sha256"], "format": values.get("format")}
+    path = image.local_path(values["path"])
+    found = hashes.sha256(path)
+    wanted = values.get("sha256")
+    if wanted and wanted != found:
+        raise BuildError(
+            f"{values['path']} has sha256 {found}, the spec says {wanted}",
+            code="source-changed",
+            where=image.place(*image.source.path, "sha256"),
+            hint="if the new file is right, write its sha256 into the spec",
+        )
+    return {"path": os.path.relpath(path, image.root), "sha256": found, "format": values.get("format")}
+
+
+def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
+    """The step that makes the first checkpoint. `source` is what `observe` resolved."""
+    kind = image.source.kind
+    files: tuple[FileInput, ...] = ()
+    if kind == "file" and "path" in source:
+        # The file's content is in the inputs; its name is for people and for the staleness check
+        size = (image.root / source["path"]).stat().st_size
+        files = (FileInput(source["path"], source["sha256"], size),)
+    titles = {
+        "bootstrap": f"bootstrap {source.get('distribution')} {source.get('suite')}",
+        "file": f"import {source.get('path') or source.get('url')}",
+        "image": f"start from image {source.get('image')}",
+    }
+    return Step(
+        stage=Stage.PREPARE,
+        kind=f"source.{kind}",
+        title=titles[kind],
+        inputs=dict(source),
+        preview=Preview.PREDICTED if kind == "bootstrap" else Preview.EXACT,
+        changes=(Change("create", "disk", "os"),),
+        files=files,
+        place=image.place(*image.source.path),
+        places={key: image.place(*image.source.path, key) for key in image.source.values},
+        checkpoint=True,
+    )
+
+
+def disks_step(image: ImageSpec) -> Step | None:
+    """The step that grows the OS disk and makes the data disks, where the spec asks for either."""
+    grow = image.disks.os_size if image.source.kind != "bootstrap" else None
+    if not image.disks.data and grow is None:
+        return None
+    data = [
+        {"lun": disk.lun, "size": disk.size, "filesystem": disk.filesystem, "mount": disk.mount, "label": disk.label}
+        for disk in image.disks.data
+    ]
+    changes = [Change("create", "disk", f"data {disk.lun}", disk.mount or "") for disk in image.disks.data]
+    if grow is not None:
+        changes.insert(0, Change("update", "disk", "os", f"{grow // MIB} MiB"))
+    return Step(
+        stage=Stage.PREPARE,
+        kind="disks",
+        title="disks: " + ", ".join(f"{change.name} {change.detail}".strip() for change in changes),
+        inputs={"os_size": grow, "data": data},
+        changes=tuple(changes),
+        place=image.place("disks"),
+        checkpoint=True,
+    )
+
+
+def _run_bootstrap(step: Step, context: StepContext) -> None:
+    from builder.machines.local.bootstrap import make_base
+
+    session: LocalSession = context.session
+    make_base(
+        step.inputs,
+        session.layer(OS_DISK),
+        work=session.work,
+        package_sources=session.package_sources,
+        on_line=context.log,
+        progress=lambda doing: context.progress(0, None, "", doing),
+        stop=context.run.stop,
+    )
+    session.disks = [(OS_DISK, None)]
+
+
+def _run_file(step: Step, context: StepContext) -> None:
+    session: LocalSession = context.session
+    inputs, place = step.inputs, step.place
+    if inputs.get("url"):
+        path = download(inputs["url"], inputs["sha256"], session.store.sources, context, place)
+    else:
+        path = context.run.image.root / inputs["path"]
+        if session.store.hashes.sha256(path) != inputs["sha256"]:
+            raise BuildError(f"{inputs['path']} changed after the plan was made", code="source-changed", where=place)
+    try:
+        layers.import_disk(path, session.layer(OS_DISK), inputs.get("format"))
+    except BuildError as error:
+        error.where = error.where or place
+        raise
+    session.disks = [(OS_DISK, None)]
+
+
+def _run_image(step: Step, context: StepContext) -> None:
+    """Import the disks of a version of another image of this repository, found by the digest that was planned."""
+    session: LocalSession = context.session
+    folder, manifest = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
+    for disk in manifest.disks:
+        name = OS_DISK if disk.lun is None else data_disk(disk.lun)
+        context.progress(0, None, "", f"importing {disk.file}")
+        layers.import_disk(folder / disk.file, session.layer(name), "vpc")
+        session.disks.append((name, disk.lun))
+
+
+def download(url: str, sha256: str, folder: Path, context: StepContext, place: Place | None) -> Path:
+    """A file from the network, whole and with the right sha256, or BuildError. Kept for the next build."""
+    path = folder / sha256
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{sha256}.{context.run.id}"
+    found = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer, partial.open("wb") as file:
+            total = int(answer.headers.get("Content-Length") or 0) or None
+            done = 0
+            while chunk := answer.read(CHUNK):
+                context.run.check_stop()
+                found.update(chunk)
+                file.write(chunk)
+                done += len(chunk)
+                context.progress(done, total, "bytes", "downloading")
+            file.flush()
+            os.fsync(file.fileno())
+        if found.hexdigest() != sha256:
+            raise BuildError(
+                f"{url} has sha256 {found.hexdigest()}, the spec says {sha256}",
+                code="download-changed",
+                where=place,
+                hint="it was replaced or damaged: check where it comes from before writing the new sha256",
+            )
+        partial.replace(path)
+    except OSError as error:
+        raise BuildError(
+            f"can't download {url}: {error}", code="download-failed", where=place, hint="run the same apply again"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(folder)
+    return path
+
+
+def _run_disks(step: Step, context: StepContext) -> None:
+    session: LocalSession = context.session
+    if step.inputs["os_size"] is not None:
+        _grow_os_disk(int(step.inputs["os_size"]), step, session)
+    lines = []
+    for values in step.inputs["data"]:
+        disk = DataDiskSpec(**values)
+        line = _make_data_disk(disk, step, session, context)
+        if line:
+            lines.append(line)
+    if lines:
+        session.guest.execute(_fstab_script(lines), context.log)
+
+
+def _grow_os_disk(size: int, step: Step, session: LocalSession) -> None:
+    layer = session.layer(OS_DISK)
+    current = layers.virtual_size(layer)
+    if size < current:
+        raise BuildError(
+            f"the source's OS disk has {current // MIB} MiB; {size // MIB} MiB would cut it",
+            code="disk-too-small",
+            where=step.place,
+            hint=f"write at least {current // MIB}MiB",
+        )
+    if size > current:
+        layers.grow(layer, size)
+        session.grow_root()
+
+
+def _make_data_disk(disk: DataDiskSpec, step: Step, session: LocalSession, context: StepContext) -> str | None:
+    """A blank disk, or one GPT partition with a filesystem; returns its line of fstab when it is to be mounted."""
+    name = data_disk(disk.lun)
+    if name in [known for known, _ in session.disks]:
+        raise BuildError(
+            f"the source already brings a data disk with LUN {disk.lun}", code="lun-taken", where=step.place
+        )
+    layer = session.layer(name)
+    layers.create(layer, backing=None, size=disk.size)
+    session.disks.append((name, disk.lun))
+    if disk.filesystem is None:
+        return None
+    context.progress(0, None, "", f"making {disk.filesystem} on data disk {disk.lun}")
+    identity = uuid.uuid5(DISK_NAMESPACE, f"{step.digest}/{disk.lun}")
+    with session.exported_disk(layer) as raw:
+        size = disk.size - 2 * MIB
+        part = partitions.GptPartition(1, MIB, size, partitions.TYPE_LINUX, disk.label or f"data-{disk.lun}")
+        partitions.write_gpt(raw, disk.size, [part])
+        with loop_device(raw, MIB, size) as device:
+            filesystems.make(disk.filesystem, device, identifier=str(identity), label=disk.label)
+    if disk.mount is None:
+        return None
+    # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
+    return f"UUID={identity} {disk.mount} {disk.filesystem} defaults,nofail,x-systemd.device-timeout=10s 0 2"
+
+
+def _fstab_script(lines: list[str]) -> GuestScript:
+    return GuestScript(
+        text="""
+for line in "$@"; do
+    set -f; set -- $line; set +f
+    mkdir -p "$2"
+    printf '%s\\n' "$line" >> /etc/fstab
+done
+""",
+        interpreter=("/bin/sh", "-eu"),
+        arguments=tuple(lines),
+    )
+
+
+KINDS.register(Kind("source.bootstrap", 1, _run_bootstrap))
+KINDS.register(Kind("source.file", 1, _run_file))
+KINDS.register(Kind("source.image", 1, _run_image))
+KINDS.register(Kind("disks", 1, _run_disks))

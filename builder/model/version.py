@@ -1,0 +1,23 @@
+"""Versions: three numbers, each of 32 bits, ordered as numbers (the rule of Azure Compute Gallery)."""
+
+from __future__ import annotations
+
+import re
+
+LARGEST_PART = 2**32 - 1
+
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})")
+
+
+def is_version(text: str) -> bool:
+    """Whether `text` is an exact version such as `1.4.2`."""
+    found = _VERSION.fullmatch(text)
+    return found is not None and all(int(part) <= LARGEST_PART for part in found.groups())
+
+
+def version_key(text: str) -> tuple[int, int, int]:
+    """What versions are ordered by. Raises ValueError for text that is no version."""
+    if not is_version(text):
+        raise ValueError(f"{text!r} is not a version")
+    major, minor, patch = (int(part) for part in text.split("."))
+    return major, minor, patch

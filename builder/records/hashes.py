@@ -1,0 +1,46 @@
+"""Remembers the sha256 of large files, so that a plan doesn't read a disk image that has not changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+from builder.records.files import write_json
+
+# Below this, reading costs less than remembering
+SMALLEST_REMEMBERED = 8 * 1024 * 1024
+# A file written so recently could change again within its clock's resolution without a trace in its facts
+SETTLED_SECONDS = 2.0
+
+
+class FileHashes:
+    """The hashes of one project. An entry holds while the file's inode, size, and both times stay as they were."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[object]] | None = None
+
+    def sha256(self, path: Path) -> str:
+        """The sha256 of a file, as hex. Raises OSError when it can't be read."""
+        facts = path.stat()
+        identity: list[object] = [facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+        known = self._load()
+        found = known.get(str(path))
+        if found is not None and found[:-1] == identity:
+            return str(found[-1])
+        with path.open("rb") as file:
+            value = hashlib.file_digest(file, "sha256").hexdigest()
+        if facts.st_size >= SMALLEST_REMEMBERED and time.time() - facts.st_ctime > SETTLED_SECONDS:
+            known[str(path)] = [*identity, value]
+            write_json(self._path, known)
+        return value
+
+    def _load(self) -> dict[str, list[object]]:
+        if self._known is None:
+            try:
+                self._known = dict(json.loads(self._path.read_text()))
+            except (FileNotFoundError, json.JSONDecodeError):
+                self._known = {}
+        return self._known

@@ -1,0 +1,256 @@
+"""Live progress of an apply: one listener for terminals, one for plain text (CI logs), one for JSON lines.
+
+Rich draws the live line; it is imported only for a real terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
+
+from builder import __version__
+from builder.events import (
+    Event,
+    ImageFailed,
+    ImageFinished,
+    ImageStarted,
+    Listener,
+    LockWait,
+    RunFinished,
+    StepCached,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+    Warned,
+)
+from builder.report.units import bytes_text, seconds_text
+
+# A step that says nothing for so long gets a line in plain output, so that nobody takes it for hung
+HEARTBEAT_SECONDS = 20.0
+EVENTS_FORMAT = 1
+
+
+class Progress(Protocol):
+    """A listener with a beginning and an end."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def __call__(self, event: Event) -> None: ...
+
+
+def permanent_line(event: Event) -> str | None:
+    """The line that an event leaves behind, the same in a terminal and in a log; None for passing ones."""
+    match event:
+        case ImageStarted():
+            return f"{event.image}: {event.action}"
+        case StepCached():
+            return f"  = {event.index:>2}  {event.title}  (checkpoint)"
+        case StepFinished():
+            return f"  ✓ {event.index:>2}  {event.title}  {seconds_text(event.seconds)}"
+        case StepFailed():
+            return f"  ✗ {event.index:>2}  {event.title}  {seconds_text(event.seconds)}"
+        case ImageFinished():
+            where = f": {', '.join(event.where)}" if event.where else ""
+            named = f"{event.image} {event.version}".strip()
+            return f"  {named} done in {seconds_text(event.seconds)}{where}"
+        case LockWait():
+            return f"  waiting for {event.holder}"
+        case Warned():
+            return f"  warning: {event.message}"
+        case RunFinished():
+            return summary(event)
+    return None
+
+
+def summary(event: RunFinished) -> str:
+    """The last line of an apply. Frozen: scripts may look for it."""
+    parts = [f"{event.done} done"]
+    if event.unchanged:
+        parts.append(f"{event.unchanged} unchanged")
+    parts.append(f"{event.failed} failed")
+    return f"Apply: {', '.join(parts)} in {seconds_text(event.seconds)}."
+
+
+def doing_text(event: StepProgress) -> str:
+    """How far a step is, for people."""
+    if event.unit == "bytes":
+        amount = bytes_text(event.current) + (f" of {bytes_text(event.total)}" if event.total else "")
+    elif event.unit:
+        amount = f"{event.current}" + (f" of {event.total}" if event.total else "") + f" {event.unit}"
+    else:
+        amount = ""
+    return " ".join(part for part in (event.doing, amount) if part)
+
+
+class Plain:
+    """A line for each thing that happened, and a heartbeat for long silences."""
+
+    def __init__(self, out: IO[str] | None = None) -> None:
+        self._out = out or sys.stderr
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._step: tuple[StepStarted, float] | None = None
+        self._last_line = ""
+        self._beat = threading.Thread(target=self._heartbeat, daemon=True)
+
+    def __enter__(self) -> Plain:
+        self._beat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._beat.join()
+
+    def __call__(self, event: Event) -> None:
+        line = permanent_line(event)
+        with self._lock:
+            if isinstance(event, StepStarted):
+                self._step, self._last_line = (event, time.monotonic()), ""
+                line = f"  … {event.index:>2}  {event.title}"
+            elif isinstance(event, StepFinished | StepFailed):
+                self._step = None
+            elif isinstance(event, StepOutput):
+                self._last_line = event.line
+            elif isinstance(event, StepProgress):
+                self._last_line = doing_text(event)
+            if line is not None:
+                print(line, file=self._out, flush=True)
+
+    def _heartbeat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                if self._step is not None:
+                    step, since = self._step
+                    passed = seconds_text(time.monotonic() - since)
+                    print(f"    {step.index:>2}  {passed}  {self._last_line}"[:200], file=self._out, flush=True)
+
+
+class Live:
+    """Finished steps scroll up as lines; the step under way is one live line with its time and last output."""
+
+    def __init__(self, out: IO[str] | None = None) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        self._console = Console(file=out or sys.stderr, highlight=False, soft_wrap=False)
+        self._live = RichLive(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
+        self._step: StepStarted | None = None
+        self._since = 0.0
+        self._steps = 0
+        self._text = ""
+
+    def __enter__(self) -> Live:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._step = None
+        self._live.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ImageStarted():
+                self._steps = event.steps
+            case StepStarted():
+                self._text, self._since, self._step = "", time.monotonic(), event
+            case StepFinished() | StepFailed():
+                self._step = None
+            case StepOutput():
+                self._text = event.line
+            case StepProgress():
+                self._text = doing_text(event)
+        line = permanent_line(event)
+        if line is not None:
+            self._console.print(line, markup=False, style="red" if isinstance(event, StepFailed) else None)
+
+    def _draw(self) -> Any:  # noqa: ANN401 - a Rich renderable
+        from rich.text import Text
+
+        step = self._step
+        if step is None:
+            return Text("")
+        passed = seconds_text(time.monotonic() - self._since)
+        text = "".join(letter if letter.isprintable() else " " for letter in self._text)
+        line = f"  … {step.index:>2}/{self._steps}  {step.title}  {passed}"
+        if text:
+            line += f"  │ {text}"
+        return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+class JsonLines:
+    """Every event as one JSON object a line; the first names the format."""
+
+    def __init__(self, out: IO[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._out = out
+        self._now = now
+        self._lock = threading.Lock()
+        self._write({"type": "version", "events": EVENTS_FORMAT, "tool": f"build {__version__}"})
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._out.flush()
+
+    def __call__(self, event: Event) -> None:
+        self._write({"v": EVENTS_FORMAT, "time": self._now().isoformat(timespec="milliseconds"), **event.as_dict()})
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._out.write(json.dumps(value, ensure_ascii=False) + "\n")
+            self._out.flush()
+
+
+class Nothing:
+    """Says nothing."""
+
+    def __enter__(self) -> Nothing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        return None
+
+
+def progress_for(mode: str, err: IO[str] | None = None) -> Progress:
+    """The listener for `--progress`: `auto` is live on a terminal and plain elsewhere."""
+    err = err or sys.stderr
+    if mode == "auto":
+        mode = "tty" if err.isatty() else "plain"
+    makers: dict[str, Callable[[], Progress]] = {
+        "tty": lambda: Live(err),
+        "plain": lambda: Plain(err),
+        "json": lambda: JsonLines(sys.stdout),
+        "none": Nothing,
+    }
+    return makers[mode]()
+
+
+def both(*listeners: Listener) -> Listener:
+    """One listener that tells several."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
