@@ -1,0 +1,307 @@
+"""What happens to one image: compares its spec with what its destinations hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from builder.destinations.base import Destination
+from builder.errors import BuildError
+from builder.machines.base import Machine
+from builder.model.canonical import short
+from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion
+from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
+from builder.model.spec import ImageSpec
+from builder.model.steps import FileInput, Step
+from builder.plan.digests import chain, image_digest
+from builder.plan.reasons import reasons_for
+from builder.plan.retention import retiring
+from builder.plan.situation import REBUILD_INPUT, OurVersion, Situation
+from builder.plan.versions import choose, order
+
+REUSE = "reuse"
+RUN = "run"
+_RAISE = "a published version never changes: write a higher one in publish.version, or `auto`"
+WORKING_ACTIONS = (Action.BUILD, Action.REBUILD, Action.ADOPT)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that another stands on: its name, and the version and digest that it stands on."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The plan of one image and the files that were read for it."""
+
+    plan: ImagePlan
+    files: tuple[FileInput, ...] = ()
+
+
+def decide(situation: Situation, machine: Machine, base: Base | None) -> Decision:
+    """What happens to an active image. Raises BuildError when that can't be found out."""
+    facts = machine.observe(situation.image)
+    if base is not None:
+        facts = replace(facts, source={"image": base.name, "version": base.version, "digest": base.digest})
+    return _Decider(situation, machine, facts, base.name if base else None).decide()
+
+
+def retire(situation: Situation) -> ImagePlan:
+    """The plan of an image with `state: retired`: all versions that this tool made go, at every destination."""
+    steps: list[Step] = []
+    gone: set[str] = set()
+    names = []
+    for destination, published in situation.published:
+        versions = tuple(item.version for item in published.versions if item.manifest is not None)
+        if versions:
+            steps += destination.retire_steps(situation.image, versions)
+            gone.update(versions)
+            names.append(destination.name)
+    kept = sorted(gone & situation.pinned, key=order)
+    if kept:
+        message = f"another image stands on version {kept[0]}"
+        return blocked(situation, [Reason("version-in-use", message, situation.image.place("state"))])
+    if gone and situation.blockers:
+        return blocked(situation, _as_reasons(situation.blockers))
+    reason = Reason("marked_retired", "marked `state: retired`", situation.image.place("state"))
+    return _image_plan(
+        situation,
+        Action.RETIRE if gone else Action.NONE,
+        reasons=(reason,) if gone else (),
+        steps=tuple(PlannedStep(step, RUN) for step in chain(steps, situation.kinds)),
+        destinations=tuple(names),
+        retires=tuple(sorted(gone, key=order)),
+    )
+
+
+def blocked(situation: Situation, reasons: Sequence[Reason], *, base: str | None = None) -> ImagePlan:
+    """The plan of an image that can't be worked on now."""
+    return _image_plan(situation, Action.BLOCKED, reasons=tuple(reasons), base=base)
+
+
+def reason_of(error: BuildError, situation: Situation) -> Reason:
+    """An error as the reason why an image is blocked."""
+    return Reason(error.code, error.message, error.where or situation.place, help=error.hint)
+
+
+def _as_reasons(blockers: Sequence[Blocker]) -> list[Reason]:
+    return [Reason(blocker.code, blocker.message, blocker.place, help=blocker.hint) for blocker in blockers]
+
+
+def _image_plan(
+    situation: Situation,
+    action: Action,
+    *,
+    reasons: tuple[Reason, ...] = (),
+    digest: str = "",
+    version: str | None = None,
+    steps: tuple[PlannedStep, ...] = (),
+    destinations: tuple[str, ...] = (),
+    base: str | None = None,
+    retires: tuple[str, ...] = (),
+) -> ImagePlan:
+    # A blocked image may be blocked because `publish.version` can't be understood
+    settled = action not in (Action.BLOCKED, Action.RETIRE) and situation.image.state == "active"
+    current = (situation.current if settled else None) or situation.latest
+    return ImagePlan(
+        image=situation.name,
+        file=situation.image.file,
+        place=situation.place,
+        action=action,
+        reasons=reasons,
+        digest=digest,
+        version=version,
+        current_version=current.version if current else None,
+        steps=steps,
+        destinations=destinations,
+        base=base,
+        retires=retires,
+    )
+
+
+def _holding(published: Published, version: str) -> PublishedVersion | None:
+    return next((item for item in published.versions if item.version == version), None)
+
+
+class _Decider:
+    """The decision about one image, in the order in which the cases are looked at."""
+
+    def __init__(self, situation: Situation, machine: Machine, facts: MachineFacts, base: str | None) -> None:
+        self.situation = situation
+        self.machine = machine
+        self.facts = facts
+        self.base = base
+        self.token = situation.rebuild_token
+        self.version = ""
+        if situation.rebuild:
+            self.version = choose(situation.wanted, situation.all_versions)
+            self.token = self.version
+
+    def decide(self) -> Decision:
+        """The plan; the machine is only asked about what the destinations don't settle."""
+        try:
+            neutral = self._steps(self.situation.image, self.token)
+        except BuildError:
+            if self.facts.blockers:
+                # What the machine says against the image explains more than the step that couldn't be made of it
+                return Decision(self._blocked(_as_reasons(self.facts.blockers)))
+            raise
+        files = tuple(file for step in neutral for file in step.files)
+        return Decision(self._plan(image_digest(neutral)), files)
+
+    def _plan(self, digest: str) -> ImagePlan:
+        situation, current = self.situation, self.situation.current
+        if not situation.published:
+            place = situation.image.place("publish", "to")
+            return self._blocked([Reason("no-destination", "the image has no destination", place)])
+        if current is not None and not situation.rebuild and current.manifest.digest == digest:
+            return self._unchanged(current, digest)
+        conflict = self._exact_version_taken(digest)
+        if conflict is not None:
+            return self._blocked([conflict])
+        if situation.latest is None:
+            return self._build(Action.BUILD, digest, (Reason("new_image", "new image", situation.place),))
+        return self._build(Action.REBUILD, digest, self._why_rebuild(situation.latest, digest))
+
+    def _steps(self, image: ImageSpec, token: str | None) -> list[Step]:
+        """The chained steps of the machine for an image rendered with some version."""
+        steps = list(self.machine.steps(image, self.facts))
+        if token is not None and steps:
+            steps[0] = replace(steps[0], inputs={**steps[0].inputs, REBUILD_INPUT: token})
+        return chain(steps, self.situation.kinds)
+
+    def _blocked(self, reasons: Sequence[Reason]) -> ImagePlan:
+        return blocked(self.situation, reasons, base=self.base)
+
+    def _exact_version_taken(self, digest: str) -> Reason | None:
+        """Why an exact version can't be published: it exists, and versions never change."""
+        request = self.situation.wanted
+        if request.exact is None:
+            return None
+        place = self.situation.image.place("publish", "version")
+        for destination, published in self.situation.published:
+            found = _holding(published, request.text)
+            if found is None:
+                continue
+            holder = f"version {request.text} exists at {destination.name}"
+            if found.manifest is None:
+                return Reason("version-foreign", f"{holder} and was not made by build", place, help=_RAISE)
+            if self.situation.rebuild:
+                return Reason("version-exists", f"{holder}: a rebuild needs another version", place, help=_RAISE)
+            return Reason(
+                "version-exists",
+                f"{holder} with another content",
+                place,
+                before=short(found.manifest.digest),
+                after=short(digest),
+                help=_RAISE,
+            )
+        return None
+
+    def _unchanged(self, current: OurVersion, digest: str) -> ImagePlan:
+        """Nothing to build: publish the version where it is missing, if anywhere."""
+        situation = self.situation
+        missing: list[tuple[Destination, Published]] = []
+        reasons = []
+        for index, (destination, published) in enumerate(situation.published):
+            place = situation.image.place("publish", "to", index)
+            found = _holding(published, current.version)
+            if found is None:
+                missing.append((destination, published))
+                reasons.append(Reason("output_missing", f"{destination.name} lacks version {current.version}", place))
+            elif found.manifest is None or found.manifest.digest != digest:
+                message = f"version {current.version} at {destination.name} has another content than elsewhere"
+                return self._blocked([Reason("version-exists", message, place, help=_RAISE)])
+        if not missing:
+            names = tuple(destination.name for destination, _ in situation.published)
+            return _image_plan(situation, Action.NONE, digest=digest, destinations=names, base=self.base)
+        if situation.blockers:
+            return self._blocked(_as_reasons(situation.blockers))
+        steps, retires = self._publish(situation.document.render(current.version), current.version, missing)
+        return _image_plan(
+            situation,
+            Action.PUBLISH,
+            reasons=tuple(reasons),
+            digest=digest,
+            version=current.version,
+            steps=tuple(PlannedStep(step, RUN) for step in chain(steps, situation.kinds, parent=digest)),
+            destinations=tuple(destination.name for destination, _ in missing),
+            base=self.base,
+            retires=retires,
+        )
+
+    def _why_rebuild(self, latest: OurVersion, digest: str) -> tuple[Reason, ...]:
+        situation = self.situation
+        compared, token = situation.current or latest, situation.rebuild_token
+        reasons: list[Reason] = []
+        if situation.rebuild:
+            reasons.append(Reason("rebuild_by_request", "a rebuild was asked for (--rebuild)", situation.place))
+            digest = image_digest(self._steps(situation.image, token))
+        if situation.current is None:
+            place = situation.image.place("publish", "version")
+            message = "publish.version asks for another version"
+            reasons.append(
+                Reason("version_requested", message, place, before=latest.version, after=situation.wanted.text)
+            )
+        if digest != compared.manifest.digest:
+            # Rendered with the version that was published, so that the version itself is no difference
+            steps = self._steps(situation.document.render(compared.version), token)
+            reasons += reasons_for(compared.manifest, steps, situation.kinds, situation.place)
+        return tuple(reasons)
+
+    def _build(self, action: Action, digest: str, reasons: tuple[Reason, ...]) -> ImagePlan:
+        situation = self.situation
+        blockers = (*self.facts.blockers, *situation.blockers)
+        if blockers:
+            return self._blocked(_as_reasons(blockers))
+        version = self.version or choose(situation.wanted, situation.all_versions)
+        image = situation.document.render(version)
+        made = self._steps(image, self.token)
+        captured = image_digest(made)
+        if captured in self.facts.artifacts:
+            action = Action.ADOPT
+            message = "an earlier run captured it; testing and publishing remain"
+            reasons = (Reason("artifact_captured", message, situation.place), *reasons)
+        published, retires = self._publish(image, version, situation.published)
+        after = chain(published, situation.kinds, parent=captured, first_index=len(made) + 1)
+        return _image_plan(
+            situation,
+            action,
+            reasons=reasons,
+            digest=digest,
+            version=version,
+            steps=(*self._planned(made, all_made=action == Action.ADOPT), *(PlannedStep(step, RUN) for step in after)),
+            destinations=tuple(destination.name for destination, _ in situation.published),
+            base=self.base,
+            retires=retires,
+        )
+
+    def _planned(self, steps: Sequence[Step], *, all_made: bool) -> list[PlannedStep]:
+        """Everything up to the deepest known checkpoint is reused, even where earlier ones are gone."""
+        known = [
+            index
+            for index, step in enumerate(steps)
+            if step.identity and (all_made or step.digest in self.facts.checkpoints)
+        ]
+        deepest = known[-1] if known else -1
+        return [PlannedStep(step, REUSE if index <= deepest else RUN) for index, step in enumerate(steps)]
+
+    def _publish(
+        self, image: ImageSpec, version: str, targets: Sequence[tuple[Destination, Published]]
+    ) -> tuple[list[Step], tuple[str, ...]]:
+        """The steps that publish a version and, once it is everywhere, those that retire old ones; and these."""
+        situation = self.situation
+        steps = [step for destination, _ in targets for step in destination.publish_steps(image, version)]
+        gone: set[str] = set()
+        for destination, published in targets:
+            versions = retiring(
+                published.versions, version, image.publish.retain, now=situation.now, pinned=situation.pinned
+            )
+            if versions:
+                steps += destination.retire_steps(image, versions)
+                gone.update(versions)
+        return steps, tuple(sorted(gone, key=order))

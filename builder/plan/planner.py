@@ -1,0 +1,225 @@
+"""The planner: specs and what exists become a plan. It reads, and changes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from builder import __version__
+from builder.destinations.base import Destination
+from builder.errors import BuildError, ExitCode
+from builder.machines.base import Machine
+from builder.model.observed import PublishedVersion
+from builder.model.plan import Action, ImagePlan, Plan, Reason
+from builder.model.spec import ImageDocument, ImageSpec
+from builder.model.steps import KINDS, KindRegistry
+from builder.plan.decide import WORKING_ACTIONS, Base, blocked, decide, reason_of, retire
+from builder.plan.fingerprint import plan_digest
+from builder.plan.graph import base_of, bases_first, pinned_version, pinned_versions
+from builder.plan.selection import PlanOptions, selected
+from builder.plan.situation import Situation
+
+LIFETIME = timedelta(hours=24)
+# The version that specs are rendered with to get a digest that is the same for every version
+NEUTRAL_VERSION = "0.0.0"
+
+# How many images are done, how many there are, and the name of the one that comes now
+Progress = Callable[[int, int, str], None]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes plans. `machine_for` and `destinations_for` say where an image is made and where it goes."""
+
+    machine_for: Callable[[ImageSpec], Machine]
+    destinations_for: Callable[[ImageSpec], Sequence[Destination]]
+    kinds: KindRegistry = KINDS
+    tool: str = __version__
+    now: Callable[[], datetime] = _now
+    new_id: Callable[[], str] = _new_id
+    lifetime: timedelta = LIFETIME
+
+    def plan(
+        self,
+        documents: Sequence[ImageDocument],
+        *,
+        root: Path,
+        inputs: Mapping[str, str] | None = None,
+        options: PlanOptions | None = None,
+        progress: Progress = lambda done, total, image: None,
+    ) -> Plan:
+        """The plan for `documents`: all that the project has, of which `options` selects some.
+
+        `inputs` are the sha256 of the files that the documents came from. A base that isn't selected is planned
+        silently; when what stands on it has to be built and the base too, it joins the plan. What goes wrong with one
+        image blocks that image and those that stand on it. Raises BuildError for options that select nothing and for
+        images in a circle, SpecInvalid when a document can't be rendered.
+        """
+        options = options or PlanOptions()
+        moment = self.now()
+        names = [document.name for document in documents]
+        chosen, excluded, rebuild = selected(options, names)
+        work = _Work(self, {document.name: document for document in documents}, moment, frozenset(rebuild), excluded)
+        order = bases_first((name for name in names if name in chosen), work.images)
+        for done, name in enumerate(order):
+            progress(done, len(order), name)
+            work.plan(name)
+        joined = work.needed(chosen)
+        listed = [work.plans[name] for name in order if name in chosen or name in joined]
+        plan = Plan(
+            id=self.new_id(),
+            created=_timestamp(moment),
+            expires=_timestamp(moment + self.lifetime),
+            tool=self.tool,
+            root=str(root),
+            images=tuple(listed),
+            inputs=dict(sorted({**(inputs or {}), **work.files}.items())),
+            observed=work.observed,
+            selection={
+                "include": list(options.include),
+                "exclude": list(options.exclude),
+                "rebuild": list(options.rebuild),
+                "joined": sorted(joined),
+                "checked": len(listed),
+                "skipped": len(names) - len(listed),
+            },
+            options=dict(options.request),
+        )
+        return replace(plan, digest=plan_digest(plan))
+
+
+class _Work:
+    """One plan under way: what was found out so far, by the image's name."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        documents: Mapping[str, ImageDocument],
+        now: datetime,
+        rebuild: frozenset[str],
+        excluded: Iterable[str],
+    ) -> None:
+        self.planner = planner
+        self.documents = documents
+        self.now = now
+        self.rebuild = rebuild
+        self.excluded = frozenset(excluded)
+        self.images = {name: document.render(NEUTRAL_VERSION) for name, document in documents.items()}
+        self.pinned = pinned_versions(self.images.values())
+        self.situations: dict[str, Situation] = {}
+        self.plans: dict[str, ImagePlan] = {}
+        self.observed: dict[str, Any] = {}
+        self.files: dict[str, str] = {}
+
+    def plan(self, name: str) -> None:
+        """Plan one image, after its base."""
+        image = self.images[name]
+        situation = Situation(self.documents[name], image, (), self.planner.kinds, self.now)
+        try:
+            destinations = self.planner.destinations_for(image)
+            situation = replace(
+                situation,
+                published=tuple((destination, destination.observe(image)) for destination in destinations),
+                pinned=frozenset(self.pinned.get(name, ())),
+                rebuild=name in self.rebuild,
+            )
+            self.situations[name] = situation
+            self.observed[name] = situation.observed()
+            self.plans[name] = self._decide(situation)
+        except BuildError as error:
+            # Interruptions and invalid specs are about the whole plan; any other error is about this image
+            if error.exit_code != ExitCode.ERROR:
+                raise
+            self.plans[name] = blocked(situation, [reason_of(error, situation)], base=base_of(image))
+
+    def _decide(self, situation: Situation) -> ImagePlan:
+        image = situation.image
+        if image.state == "retired":
+            return retire(situation)
+        base = self._base(image)
+        decision = decide(situation, self.planner.machine_for(image), base)
+        self.files.update((file.path, file.sha256) for file in decision.files)
+        plan = decision.plan
+        waits = self._waits_for(plan)
+        if waits in self.excluded:
+            message = f"it stands on image {waits}, which has to be built first and is excluded"
+            reason = Reason("base-excluded", message, image.place("source"), help=f"don't exclude {waits}")
+            return blocked(situation, [reason], base=waits)
+        return plan
+
+    def _waits_for(self, plan: ImagePlan) -> str | None:
+        """The base that has to be built before an image can be, or None."""
+        base = self.plans.get(plan.base) if plan.base else None
+        if base is None or plan.action not in WORKING_ACTIONS or base.action not in WORKING_ACTIONS:
+            return None
+        return base.image if pinned_version(self.images[plan.image]) in (None, base.version) else None
+
+    def _base(self, image: ImageSpec) -> Base | None:
+        """What the image stands on. Raises BuildError when that can't be had."""
+        name = base_of(image)
+        if name is None:
+            return None
+        place = image.place("source")
+        plan = self.plans.get(name)
+        if plan is None:
+            raise BuildError(
+                f"it stands on image {name}, which no spec describes",
+                code="base-unknown",
+                where=place,
+                hint="write its spec, or correct the name",
+            )
+        pinned = pinned_version(image)
+        if pinned is not None and pinned != plan.version:
+            return Base(name, pinned, self._published_digest(name, pinned, image))
+        if plan.action == Action.BLOCKED:
+            raise BuildError(f"it stands on image {name}, which is blocked", code="base-blocked", where=place)
+        version = plan.version or plan.current_version
+        if self.images[name].state == "retired" or version is None:
+            raise BuildError(
+                f"it stands on image {name}, which is retired",
+                code="base-retired",
+                where=place,
+                hint=f"retire {image.name} too, or let it stand on another source",
+            )
+        return Base(name, version, plan.digest)
+
+    def _published_digest(self, name: str, version: str, image: ImageSpec) -> str:
+        situation = self.situations.get(name)
+        found: list[PublishedVersion] = []
+        for _, published in situation.published if situation else ():
+            found += (item for item in published.versions if item.version == version)
+        for item in found:
+            if item.manifest is not None:
+                return item.manifest.digest
+        raise BuildError(
+            f"it stands on version {version} of image {name}, which "
+            + ("was not made by build" if found else "doesn't exist"),
+            code="base-version-missing",
+            where=image.place("source"),
+            hint=f"`build show {name}` lists the versions",
+        )
+
+    def needed(self, chosen: set[str]) -> set[str]:
+        """The bases that weren't selected but have to be built for images that were."""
+        joined: set[str] = set()
+        for name in reversed(self.plans):
+            base = self._waits_for(self.plans[name])
+            if base is not None and base not in chosen and (name in chosen or name in joined):
+                joined.add(base)
+        return joined

@@ -1,0 +1,96 @@
+"""The saved plan: one JSON file that `build apply` carries out.
+
+Secrets are references in it, but it holds the text of files that steps read: only its owner may read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuildError, Place
+from builder.model.plan import PLAN_FORMAT, Action, ImagePlan, Plan, PlannedStep, Reason
+from builder.model.steps import Step
+from builder.plan.fingerprint import plan_digest
+from builder.records.files import write_json
+
+OWNER_ONLY = 0o600
+# Says what the file is, also to people who find it
+MARK = "build plan"
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Write a plan, whole or not at all. Raises BuildError (code "plan-file") when the file can't be written."""
+    try:
+        write_json(path, {"file": MARK, **plan.as_dict()}, mode=OWNER_ONLY)
+    except OSError as error:
+        raise BuildError(f"the plan can't be saved to {path}: {error.strerror}", code="plan-file") from error
+
+
+def load(path: Path) -> Plan:
+    """The plan that `save` wrote.
+
+    A plan of a newer minor format is read, what it adds is ignored. Raises BuildError (code "plan-file") for another
+    major format, for what isn't a saved plan, and for one that was changed.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BuildError(f"the plan {path} can't be read: {error.strerror}", code="plan-file") from error
+    except ValueError as error:
+        raise BuildError(f"{path} is not a saved plan: {error}", code="plan-file", hint=_AGAIN) from error
+    if not isinstance(data, dict) or data.get("file") != MARK:
+        raise BuildError(f"{path} is not a saved plan", code="plan-file", hint=_AGAIN)
+    wrote = str(data.get("format_version"))
+    if wrote.split(".", maxsplit=1)[0] != PLAN_FORMAT.split(".", maxsplit=1)[0]:
+        raise BuildError(
+            f"the plan {path} has format {wrote}; this version of build reads {PLAN_FORMAT}",
+            code="plan-file",
+            hint="plan again with this version",
+        )
+    try:
+        plan = _plan(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BuildError(f"the plan {path} is damaged: {error!r}", code="plan-file", hint=_AGAIN) from error
+    if wrote == PLAN_FORMAT and plan_digest(plan) != plan.digest:
+        raise BuildError(f"the plan {path} was changed after it was made", code="plan-file", hint=_AGAIN)
+    return plan
+
+
+_AGAIN = "make it with `build plan --out FILE`"
+
+
+def _plan(data: Mapping[str, Any]) -> Plan:
+    return Plan(
+        **{
+            **_known(Plan, data),
+            "images": tuple(_image(image) for image in data["images"]),
+        }
+    )
+
+
+def _image(data: Mapping[str, Any]) -> ImagePlan:
+    return ImagePlan(
+        **{
+            **_known(ImagePlan, data),
+            "place": Place(**data["place"]),
+            "action": Action(data["action"]),
+            "reasons": tuple(_reason(reason) for reason in data["reasons"]),
+            "steps": tuple(
+                PlannedStep(Step.from_dict(_known(Step, item["step"])), item["action"]) for item in data["steps"]
+            ),
+            "destinations": tuple(data["destinations"]),
+            "retires": tuple(data["retires"]),
+        }
+    )
+
+
+def _reason(data: Mapping[str, Any]) -> Reason:
+    place = Place(**data["place"]) if data["place"] else None
+    return Reason(**{**_known(Reason, data), "place": place, "diff": tuple(data["diff"])})
+
+
+def _known(kind: type[Plan | ImagePlan | Reason | Step], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}

@@ -1,0 +1,114 @@
+"""What is known about one image before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from builder.destinations.base import Destination
+from builder.errors import Place
+from builder.model.artifact import Manifest
+from builder.model.observed import Blocker, Published
+from builder.model.spec import ImageDocument, ImageSpec
+from builder.model.steps import KindRegistry
+from builder.plan.versions import Wanted, order, wanted
+
+# An input of the first step: the version that `--rebuild` was asked for. It makes every digest new, so that nothing is
+# taken from checkpoints, and stays with the image (through its manifest) until it is rebuilt on request again.
+REBUILD_INPUT = "rebuild"
+
+
+@dataclass(frozen=True)
+class OurVersion:
+    """A version that this tool made, with its manifest."""
+
+    version: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One image, what its destinations hold, and what the plan was asked to do with it.
+
+    `image` is rendered without a version (as "0.0.0"): its digest is what manifests are compared with. `pinned` are its
+    versions that other images name.
+    """
+
+    document: ImageDocument
+    image: ImageSpec
+    published: tuple[tuple[Destination, Published], ...]
+    kinds: KindRegistry
+    now: datetime
+    pinned: frozenset[str] = frozenset()
+    rebuild: bool = False
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return self.image.name
+
+    @property
+    def place(self) -> Place:
+        """Where the image's document stands."""
+        return self.document.place
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What `publish.version` asks for. Raises BuildError when it can't be understood."""
+        return wanted(self.image.publish.version)
+
+    @property
+    def ours(self) -> Iterator[OurVersion]:
+        """Every version that this tool made, at any destination."""
+        for _, published in self.published:
+            for item in published.versions:
+                if item.manifest is not None:
+                    yield OurVersion(item.version, item.manifest)
+
+    @cached_property
+    def latest(self) -> OurVersion | None:
+        """The highest version that this tool made."""
+        return max(self.ours, key=lambda item: order(item.version), default=None)
+
+    @cached_property
+    def current(self) -> OurVersion | None:
+        """The highest version of those that `publish.version` asks for: the one that the spec is compared with."""
+        candidates = (item for item in self.ours if self.wanted.covers(item.version))
+        return max(candidates, key=lambda item: order(item.version), default=None)
+
+    @property
+    def all_versions(self) -> Iterator[str]:
+        """Every version at any destination, those of other tools included."""
+        return (item.version for _, published in self.published for item in published.versions)
+
+    @property
+    def blockers(self) -> tuple[Blocker, ...]:
+        """What the destinations say against working on the image."""
+        return tuple(blocker for _, published in self.published for blocker in published.blockers)
+
+    @property
+    def rebuild_token(self) -> str | None:
+        """The version for which the image was last rebuilt on request; None when it never was."""
+        newest = self.current or self.latest
+        first: Mapping[str, Any] = newest.manifest.steps[0] if newest and newest.manifest.steps else {}
+        token = first.get("inputs", {}).get(REBUILD_INPUT)
+        return None if token is None else str(token)
+
+    def observed(self) -> dict[str, Any]:
+        """What the destinations hold, as the plan keeps it to notice when it moves."""
+        return {
+            destination.name: {
+                "version": published.newest.version if published.newest else None,
+                "digest": _digest(published),
+                "versions": [item.version for item in published.versions],
+            }
+            for destination, published in self.published
+        }
+
+
+def _digest(published: Published) -> str | None:
+    newest = published.newest
+    return newest.manifest.digest if newest is not None and newest.manifest is not None else None

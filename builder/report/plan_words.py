@@ -1,0 +1,197 @@
+"""The words of a plan that every rendering shares: order, symbols, counts, sentences. Nothing here knows a medium.
+
+`summary_line` and `verdict` are read by scripts: their wording is part of the interface and doesn't change.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.model.plan import Action, ImagePlan, Plan, PlannedStep, Reason
+from builder.model.steps import Preview
+
+# In the order in which a reader should meet them: what needs a person first
+ACTIONS = (
+    Action.BLOCKED,
+    Action.RETIRE,
+    Action.REBUILD,
+    Action.BUILD,
+    Action.ADOPT,
+    Action.PUBLISH,
+)
+SYMBOLS: Mapping[Action, str] = {
+    Action.BLOCKED: "!",
+    Action.RETIRE: "-",
+    Action.REBUILD: "~",
+    Action.BUILD: "+",
+    Action.ADOPT: "^",
+    Action.PUBLISH: "^",
+    Action.NONE: "=",
+}
+_COUNTED = (
+    (Action.BUILD, "to build"),
+    (Action.REBUILD, "to rebuild"),
+    (Action.ADOPT, "to adopt"),
+    (Action.PUBLISH, "to publish"),
+    (Action.RETIRE, "to retire"),
+    (Action.BLOCKED, "blocked"),
+    (Action.NONE, "unchanged"),
+)
+_CHANGE_SIGNS: Mapping[str, str] = {
+    **dict.fromkeys(("add", "create", "enable", "install", "publish", "write"), "+"),
+    **dict.fromkeys(("delete", "disable", "mask", "remove", "retire"), "-"),
+}
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What a rendering is told beside the plan.
+
+    `saved_as` is the file of a saved plan, `arguments` those of `build plan` that the next command repeats, `stale`
+    why a saved plan doesn't hold any more, `full` asks for all lines.
+    """
+
+    saved_as: str | None = None
+    arguments: Sequence[str] = ()
+    stale: Sequence[str] = ()
+    full: bool = False
+
+
+def changed_images(plan: Plan) -> list[ImagePlan]:
+    """The images that something happens to, or should: in the order of `ACTIONS`, then in that of the plan."""
+    ranks = {action: rank for rank, action in enumerate(ACTIONS)}
+    return sorted((image for image in plan.images if image.action in ranks), key=lambda image: ranks[image.action])
+
+
+def counts(plan: Plan) -> Counter[Action]:
+    """How many images each action has."""
+    return Counter(image.action for image in plan.images)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def summary_line(plan: Plan) -> str:
+    """`Plan: 1 to build, 43 unchanged.` or `No changes. 47 images match their specs (checked 47, 0 skipped).`"""
+    counted = counts(plan)
+    if counted.keys() <= {Action.NONE}:
+        total = len(plan.images)
+        match = "image matches its spec" if total == 1 else "images match their specs"
+        skipped = plan.selection.get("skipped", 0)
+        return f"No changes. {total} {match} (checked {total}, {skipped} skipped)."
+    return "Plan: " + ", ".join(f"{counted[action]} {words}" for action, words in _COUNTED if counted[action]) + "."
+
+
+def verdict(plan: Plan) -> str:
+    """The counts for a heading: `1 build, 1 rebuild, 43 unchanged`."""
+    counted = counts(plan)
+    if counted.keys() <= {Action.NONE}:
+        return f"no changes, {plural(len(plan.images), 'image')}"
+    words = {action: str(action) for action, _ in _COUNTED} | {Action.NONE: "unchanged"}
+    return ", ".join(f"{counted[action]} {words[action]}" for action, _ in _COUNTED if counted[action])
+
+
+def sentence(image: ImagePlan) -> str:
+    """What happens to an image, without its name: `will be rebuilt as 1.0.1`."""
+    return {
+        Action.BLOCKED: "is blocked",
+        Action.RETIRE: f"will be retired: {plural(len(image.retires), 'version')} will be deleted",
+        Action.REBUILD: f"will be rebuilt as {image.version}",
+        Action.BUILD: f"will be built as {image.version}",
+        Action.ADOPT: f"was captured by an earlier run and will be published as {image.version}",
+        Action.PUBLISH: f"{image.version} will be published where it is missing",
+        Action.NONE: "is unchanged",
+    }[image.action]
+
+
+def decisive(image: ImagePlan) -> Reason | None:
+    """The reason that decides."""
+    return image.reasons[0] if image.reasons else None
+
+
+def short_reason(image: ImagePlan) -> str:
+    """The decisive reason in a line, and how many more there are."""
+    reason = decisive(image)
+    if reason is None:
+        return ""
+    more = len(image.reasons) - 1
+    return transition(reason) + (f" (+{more} more)" if more else "")
+
+
+def transition(reason: Reason) -> str:
+    """A reason's message with what it was and is."""
+    before, after = reason.before, reason.after
+    if before is not None and after is not None:
+        return f"{reason.message}: {before} -> {after}"
+    if after is not None and reason.code != "step_added":
+        return f"{reason.message}: now {after}"
+    if before is not None and reason.code != "step_removed":
+        return f"{reason.message}: was {before}"
+    return reason.message
+
+
+def running(image: ImagePlan) -> list[PlannedStep]:
+    """The steps that will run."""
+    return [item for item in image.steps if item.action == "run"]
+
+
+def step_ranges(image: ImagePlan) -> str:
+    """Which steps are taken from a checkpoint and which run: `1-4 from checkpoint 71d0c4a1b2c3, 5-8 run`."""
+    reused = [item.step.index for item in image.steps if item.action == "reuse"]
+    runs = [item.step.index for item in image.steps if item.action == "run"]
+    parts = []
+    if reused and image.start:
+        what = "the captured artifact" if image.action == Action.ADOPT else "checkpoint"
+        parts.append(f"{_range(reused)} from {what} {image.start.removeprefix('sha256:')[:12]}")
+    if runs:
+        parts.append(f"{_range(runs)} run")
+    return ", ".join(parts)
+
+
+def _range(indexes: Sequence[int]) -> str:
+    return str(indexes[0]) if len(indexes) == 1 else f"{indexes[0]}-{indexes[-1]}"
+
+
+def certainty(item: PlannedStep) -> str:
+    """What the plan can't show of a step, "" when it shows everything."""
+    return {Preview.OPAQUE: "not previewed", Preview.PREDICTED: "predicted", Preview.EXACT: ""}[item.step.preview]
+
+
+def change_sign(action: str) -> str:
+    """`+`, `-` or `~` for a change."""
+    return _CHANGE_SIGNS.get(action, "~")
+
+
+def opaque_steps(plan: Plan) -> int:
+    """How many steps will run whose effect can't be shown before."""
+    return sum(image.opaque_steps for image in plan.images)
+
+
+def next_commands(plan: Plan, presentation: Presentation) -> tuple[str, ...]:
+    """The exact command to go on with: apply, or plan again when the plan doesn't hold."""
+    arguments = list(presentation.arguments)
+    if presentation.stale or not plan.has_changes:
+        return (shlex.join(["build", "plan", *arguments]),)
+    if presentation.saved_as is not None:
+        return (shlex.join(["build", "apply", presentation.saved_as]),)
+    return (shlex.join(["build", "apply", *arguments]), shlex.join(["build", "plan", "--out", FILE, *arguments]))
+
+
+# What the note suggests to call a saved plan
+FILE = "build.buildplan"
+
+
+def printable(text: str) -> str:
+    """`text` with control and invisible characters spelled out: a spec must not steer the reader's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text.expandtabs(4))
+
+
+def _escaped(char: str) -> str:
+    return ascii(char)[1:-1]

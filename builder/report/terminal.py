@@ -1,0 +1,195 @@
+"""A plan as text for people: a line per image, then what and why for each, then the sum and the next command."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from builder.errors import Place
+from builder.model.plan import Action, ImagePlan, Plan, Reason
+from builder.report.colour import CHANGED, CREATED, DELETED, Line, Span
+from builder.report.plan_words import (
+    SYMBOLS,
+    Presentation,
+    certainty,
+    change_sign,
+    changed_images,
+    counts,
+    next_commands,
+    opaque_steps,
+    plural,
+    printable,
+    running,
+    sentence,
+    short_reason,
+    step_ranges,
+    summary_line,
+    transition,
+)
+
+# A section shows this many lines; `--full` shows all
+SECTION_LINES = 10
+PIPE_WIDTH = 100
+NARROWEST = 50
+LONGEST_NAME = 32
+LABEL = 10
+INDENT = 4
+STYLES = {"+": CREATED, "~": CHANGED, "^": CHANGED, "-": DELETED, "!": DELETED}
+LOUD = (Action.RETIRE, Action.BLOCKED)
+
+
+def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDTH) -> list[Line]:
+    """The whole plan. Lines are wrapped at spaces to `width`; nothing is cut."""
+    width = max(width, NARROWEST)
+    lines: list[Line] = []
+    for reason in presentation.stale:
+        lines += _wrapped([Span("STALE", DELETED)], f"because {printable(reason)}", 6, width)
+    lines += [[Span(f"build {plan.tool}, {plural(len(plan.images), 'image')} checked")], []]
+    changed = changed_images(plan)
+    if changed:
+        lines += [*_overview(plan, changed, width), []]
+    for image in changed:
+        lines += [*_image(image, presentation, width), []]
+    lines.append([Span(summary_line(plan))])
+    if opaque_steps(plan):
+        lines.append([Span(f"      {plural(opaque_steps(plan), 'step')} not previewed.")])
+    lines += [[], *_next(plan, presentation)]
+    return lines
+
+
+def _overview(plan: Plan, changed: Sequence[ImagePlan], width: int) -> Iterator[Line]:
+    name_width = min(max(_cells(printable(image.image)) for image in changed), LONGEST_NAME)
+    reason_width = max(_cells(printable(short_reason(image))) for image in changed)
+    for image in changed:
+        symbol = SYMBOLS[image.action]
+        name = _padded(printable(image.image), name_width)
+        head = [
+            Span(f"  {symbol}", STYLES[symbol]),
+            Span(f" {name}  "),
+            Span(_padded(image.action, 8), DELETED if image.action in LOUD else ""),
+        ]
+        reason = image.reasons[0] if image.reasons else None
+        place = reason.place if reason and reason.place else image.place
+        yield from _with_place(head, printable(short_reason(image)), place, width, column=reason_width)
+    unchanged = counts(plan)[Action.NONE]
+    if unchanged:
+        yield [Span(f"  = {unchanged} unchanged")]
+
+
+def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator[Line]:
+    symbol = SYMBOLS[image.action]
+    head = [Span(symbol, STYLES[symbol]), Span(f" {printable(image.image)}")]
+    yield from _with_place(head, sentence(image), image.place, width)
+    limit = None if presentation.full else SECTION_LINES
+    yield from _because(image, limit, width)
+    if image.action in (Action.BLOCKED, Action.RETIRE):
+        if image.retires:
+            yield from _section("deletes", [[Span(", ".join(image.retires))]], None)
+            yield from _section("at", [[Span(printable(name))] for name in image.destinations], limit)
+        return
+    yield from _section("steps", [[Span(step_ranges(image))]], None)
+    yield from _section("", _steps(image), limit)
+    changes = [
+        [
+            Span(change_sign(change.action), STYLES[change_sign(change.action)]),
+            Span(
+                f" {change.kind} {printable(change.name)}" + (f"  {printable(change.detail)}" if change.detail else "")
+            ),
+        ]
+        for change in image.changes
+        if change.kind != "version"
+    ]
+    yield from _section("changes", changes, limit)
+    targets = [[Span(f"{printable(name)}, version {image.version}")] for name in image.destinations]
+    yield from _section("publish", targets, limit)
+    if image.retires:
+        yield from _section("deletes", [[Span(f"{', '.join(image.retires)}  (retention)")]], None)
+
+
+def _because(image: ImagePlan, limit: int | None, width: int) -> Iterator[Line]:
+    shown = image.reasons if limit is None else image.reasons[:limit]
+    for index, reason in enumerate(shown):
+        label = Span(" " * INDENT + ("because" if index == 0 else "").ljust(LABEL))
+        yield from _with_place([label], printable(transition(reason)), reason.place, width)
+        yield from _diff(reason, limit)
+        if reason.help:
+            yield from _wrapped([Span(" " * (INDENT + LABEL))], f"hint: {printable(reason.help)}", 0, width)
+    if len(image.reasons) > len(shown):
+        yield [Span(" " * (INDENT + LABEL) + f"... {len(image.reasons) - len(shown)} more (--full)")]
+
+
+def _diff(reason: Reason, limit: int | None) -> Iterator[Line]:
+    shown = reason.diff if limit is None else reason.diff[:limit]
+    margin = " " * (INDENT + LABEL + 2)
+    for text in shown:
+        sign = text[:1]
+        yield [Span(margin), Span(sign, STYLES.get(sign, "") if sign in "+-" else ""), Span(printable(text[1:]))]
+    if len(reason.diff) > len(shown):
+        yield [Span(f"{margin}... {len(reason.diff) - len(shown)} more (--full)")]
+
+
+def _steps(image: ImagePlan) -> list[Line]:
+    items = running(image)
+    number_width = len(str(items[-1].step.index)) if items else 0
+    lines: list[Line] = []
+    for item in items:
+        unsure = certainty(item)
+        mark = f"  ({unsure})" if unsure else ""
+        number = str(item.step.index).rjust(number_width)
+        lines.append([Span(f"{number} {item.step.stage.ljust(10)} {printable(item.step.title)}{mark}")])
+    return lines
+
+
+def _section(label: str, content: Sequence[Line], limit: int | None) -> Iterator[Line]:
+    shown = content if limit is None else content[:limit]
+    for index, line in enumerate(shown):
+        yield [Span(" " * INDENT + (label if index == 0 else "").ljust(LABEL)), *line]
+    if len(content) > len(shown):
+        yield [Span(" " * (INDENT + LABEL) + f"... {len(content) - len(shown)} more (--full)")]
+
+
+def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:
+    commands = next_commands(plan, presentation)
+    if presentation.stale:
+        yield [Span(f"To plan again:  {commands[0]}")]
+    elif presentation.saved_as is not None and plan.has_changes:
+        yield [Span(f"Saved {presentation.saved_as} (id {plan.id}, expires {plan.expires}).")]
+        yield [Span(f"To do exactly this:  {commands[0]}")]
+    elif plan.has_changes:
+        yield [Span("Note: this plan is not saved: apply will make its own and ask.")]
+        yield [Span(f"To apply:     {commands[0]}")]
+        yield [Span(f"To save it:   {commands[1]}")]
+
+
+def _with_place(head: list[Span], text: str, place: Place | None, width: int, *, column: int = 0) -> Iterator[Line]:
+    """`head`, the text wrapped, and the place at the end of the first line, or below where it doesn't fit."""
+    start = sum(_cells(span.text) for span in head) + 1
+    where = f"{printable(place.file)}:{place.line}" if place else ""
+    if start + max(column, _cells(text)) + 2 + _cells(where) <= width:
+        yield [*head, Span(f" {_padded(text, column)}"), *([Span(f"  {where}")] if where else [])]
+        return
+    yield from _wrapped(head, text, start, width)
+    if where:
+        yield [Span(" " * start + where)]
+
+
+def _wrapped(head: list[Span], text: str, indent: int, width: int) -> Iterator[Line]:
+    room = max(width - max(indent, sum(_cells(span.text) for span in head)), NARROWEST // 2)
+    first, *rest = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    yield [*head, Span(f" {first}" if indent else first)]
+    margin = indent or sum(_cells(span.text) for span in head)
+    yield from ([Span(" " * margin + line)] for line in rest)
+
+
+def _cells(text: str) -> int:
+    """The columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _padded(text: str, cells: int) -> str:
+    return text + " " * (cells - _cells(text))
