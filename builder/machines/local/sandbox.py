@@ -26,13 +26,22 @@ BUILD_FOLDER = "/run/build"
 # The signal-like exit code of a shell that could not find the interpreter, and of one that could not run it
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
-# What a package's scripts need; left out are those that reach past the namespaces: loading modules, raw I/O, the clock,
-# rebooting, network set-up, mounting, tracing, BPF. Device nodes don't work here (nodev) but packages ship some
-CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-    "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
-    "CAP_AUDIT_WRITE", "CAP_SYS_RESOURCE", "CAP_LEASE", "CAP_IPC_LOCK", "CAP_SYS_NICE",
-)  # fmt: skip
+# What packages' scripts need, with each one's bit (linux/capability.h); left out are those that reach past the
+# namespaces: loading modules, raw I/O, the clock, rebooting, network set-up, mounting, tracing, BPF. Device nodes don't
+# work here (nodev) but packages ship some
+CAPABILITIES = {
+    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_DAC_READ_SEARCH": 2, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5,
+    "CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SETPCAP": 8, "CAP_NET_BIND_SERVICE": 10, "CAP_IPC_LOCK": 14,
+    "CAP_SYS_CHROOT": 18, "CAP_SYS_NICE": 23, "CAP_MKNOD": 27, "CAP_LEASE": 28, "CAP_AUDIT_WRITE": 29,
+    "CAP_SETFCAP": 31,
+}  # fmt: skip
+
+
+def own_capabilities() -> int:
+    """The capabilities of this process that it can hand on, as a bit mask."""
+    fields = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    return int(fields["CapEff"], 16) & int(fields["CapBnd"], 16)
+
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -114,14 +123,20 @@ class Sandbox:
                     stop=self._stop,
                 )
             except process.CommandFailed as error:
+                self._check_stop()
                 raise self._explain(script, error, timeout) from error
-            if self._stop is not None and self._stop.is_set():
-                raise Interrupted("interrupted while a step ran", code="interrupted")
+            self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise Interrupted("interrupted while a step ran", code="interrupted")
 
     def _command(self, script: GuestScript, folder: Path) -> list[str]:
         """The whole bubblewrap command. Secrets come through its environment: arguments show in process lists."""
         staged = self._stage(script, folder)
-        capabilities = [word for name in CAPABILITIES for word in ("--cap-add", name)]
+        # Asked for one that we don't have ourselves (in a container, say), bwrap drops none at all
+        ours = own_capabilities()
+        capabilities = [word for name, bit in CAPABILITIES.items() if ours >> bit & 1 for word in ("--cap-add", name)]
         settings = {**ENVIRONMENT, **self._gifts.env, **script.env, "BUILD_FILES": f"{BUILD_FOLDER}/files"}
         # bwrap must not inherit our own variables into the guest, but has to pass the secrets on
         inherited = set(process.environment()) - set(script.secrets)
@@ -227,7 +242,8 @@ put_through() {
     if [ -L "$1" ]; then
         case "$(readlink "$1")" in
             /run/*|../run/*)
-                target=/run/$(readlink "$1" | sed 's,^\(\.\.\)\{0,1\}/run/,,')
+                link=$(readlink "$1")
+                target=/run/${link#*run/}
                 mkdir -p "$(dirname "$target")" && cp "$in/put-$2" "$target" || exit 125
                 : > "$kept/through-$2"
                 return ;;
