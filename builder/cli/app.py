@@ -10,12 +10,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from builder.errors import BuildError, ExitCode, SpecInvalid
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
 
 # Name, module, and the line that `build --help` shows; in the order in which a newcomer meets them
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -28,23 +31,19 @@ HELP = """Make VM images for Azure from specs in git: a plan in the pull request
 
 
 class LazyGroup(TyperGroup):
-    """The group of all commands. Lists them by name; imports a command's module when it is called."""
+    """The group of all commands: `commands` holds a line for each; a command's module is imported when it is called."""
 
-    def __init__(self, **attrs: Any) -> None:
-        listed = {name: TyperCommand(name=name, help=line, rich_markup_mode=None) for name, _, line in COMMANDS}
-        super().__init__(commands=listed, **attrs)
-
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         """The names in the order of `COMMANDS`."""
         return list(self.commands)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """The real command instead of the line that stands for it in the list."""
-        name, found, rest = super().resolve_command(ctx, args)
-        return name, found if name is None else _load(name), rest
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else _load(name), rest
 
 
-def _load(name: str) -> Any:
+def _load(name: str) -> Command:
     module = next(module for command, module, _ in COMMANDS if command == name)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(name)(importlib.import_module(module).command)
@@ -61,9 +60,7 @@ def application() -> LazyGroup:
             print(f"build {__version__}")
             raise typer.Exit
 
-    app = typer.Typer(
-        cls=LazyGroup, help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
-    )
+    app = typer.Typer(cls=LazyGroup, help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
 
     @app.callback()
     def options(
@@ -73,6 +70,8 @@ def application() -> LazyGroup:
 
     group = typer.main.get_command(app)
     assert isinstance(group, LazyGroup)
+    for name, _, line in COMMANDS:
+        group.add_command(TyperCommand(name=name, help=line, rich_markup_mode=None))
     return group
 
 

@@ -1,0 +1,332 @@
+"""Jinja2 in values and template files: sandboxed, strict about names, bounded in time and size.
+
+A template comes from a pull request that nobody may have read yet. So it has values, filters, `if` and `for`, and
+nothing that could name a result and use it twice (`set`, macros): then work can't grow faster than the text does, but
+in loops and where texts are joined, which spend from a budget.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from builder.model.canonical import Json, canonical
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+
+# A unit is about a character that is read or written, or a tenth of a loop's round
+BUDGET = 5_000_000
+ROUND = 10
+LONGEST_RANGE = 10_000
+LONGEST_RESULT = 1024 * 1024
+LONGEST_TEMPLATE = 256 * 1024
+MOST_TAGS = 1000
+DEEPEST = 40
+LARGEST_NUMBER_BITS = 128
+
+ALLOWED = "templates have values, filters, `if` and `for`"
+NAMES = "names are: vars, environment, matrix, image"
+# Between an undefined name's message and its help, which jinja2 carries as one text
+HELP_FOLLOWS = "\0"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+STATEMENTS = _words("Template Output TemplateData For If")
+EXPRESSIONS = _words(
+    """Name Const Tuple List Dict Pair Keyword CondExpr Filter Test Call Getitem Getattr Slice Concat Compare Operand
+    Mul Add Sub Div FloorDiv Mod And Or Not Neg Pos"""
+)
+TEXT_METHODS = _words(
+    """capitalize endswith isalnum isalpha isdigit islower isupper lower lstrip removeprefix removesuffix rsplit rstrip
+    split splitlines startswith strip title upper"""
+)
+MAP_METHODS = _words("get items keys values")
+# Jinja2's filters that are pure and whose result is no longer than what they are given
+FILTERS = _words(
+    """abs capitalize default first float int last length list lower max min round sort string title trim unique upper"""
+)
+
+
+class TemplateInvalid(Exception):
+    """A template that can't be rendered. `line` counts from 1 within the template."""
+
+    def __init__(self, code: str, message: str, *, line: int = 1, help: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.line, self.help = code, message, line, help
+
+
+class Scope(dict[str, Json]):
+    """Names that templates may use, under a title such as `vars`."""
+
+    def __init__(self, title: str, values: Mapping[str, Json]) -> None:
+        super().__init__(values)
+        self.title = title
+
+
+def is_templated(text: str) -> bool:
+    """Whether a text holds template syntax."""
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+@dataclass
+class _Budget:
+    left: int = BUDGET
+
+    def spend(self, units: int) -> None:
+        self.left -= units
+        if self.left < 0:
+            raise TemplateInvalid("template-too-large", "the template takes too long or makes too much text")
+
+
+def render(source: str, names: Mapping[str, Json]) -> str:
+    """The text of a template. Raises TemplateInvalid."""
+    import jinja2
+    from jinja2.exceptions import SecurityError
+
+    try:
+        template, budget = _template(source), _Budget()
+        written = []
+        length = 0
+        for part in template.generate({**names, "_budget": budget}):
+            length += len(part)
+            budget.spend(len(part))
+            if length > LONGEST_RESULT:
+                raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
+            written.append(part)
+        return "".join(written)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateInvalid("template-syntax", f"not a template: {error.message}", line=error.lineno) from error
+    except jinja2.UndefinedError as error:
+        message, _, help = str(error.message).partition(HELP_FOLLOWS)
+        raise TemplateInvalid("template-undefined", message, line=_line_of(error), help=help or None) from error
+    except SecurityError as error:
+        # Jinja2's own message shows addresses in memory, which differ from run to run
+        line = _line_of(error)
+        raise TemplateInvalid("template-unsafe", "this can't be used in templates", line=line, help=ALLOWED) from error
+    except TemplateInvalid as error:
+        error.line = max(error.line, _line_of(error))
+        raise
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        # Python's compiler has limits of its own on how deep code is nested
+        raise TemplateInvalid("template-too-large", "the template is nested too deeply") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise TemplateInvalid("template-failed", f"can't be rendered: {error}", line=_line_of(error)) from error
+
+
+def _line_of(error: BaseException) -> int:
+    line, trace = 1, error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+@lru_cache(maxsize=4096)
+def _template(source: str) -> jinja2.Template:
+    import jinja2
+
+    if len(source) > LONGEST_TEMPLATE or source.count("{{") + source.count("{%") > MOST_TAGS:
+        message = f"a template has at most {LONGEST_TEMPLATE:,} characters and {MOST_TAGS:,} tags"
+        raise TemplateInvalid("template-too-large", message)
+    environment = _environment()
+    tree = environment.parse(source)
+    _check(tree, 0)
+    _count_work(tree)
+    code = environment.compile(tree)
+    return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+
+
+def _check(node: nodes.Node, depth: int) -> None:
+    """Refuse what could make work grow faster than the text. Raises TemplateInvalid."""
+    from jinja2 import nodes
+
+    name = type(node).__name__
+    if name not in STATEMENTS and name not in EXPRESSIONS:
+        word = {"Pow": "**", "Assign": "set", "AssignBlock": "set"}.get(name, name.lower())
+        raise TemplateInvalid("template-unsafe", f"`{word}` can't be used in templates", line=node.lineno, help=ALLOWED)
+    if isinstance(node, nodes.Name) and node.name.startswith("_"):
+        raise TemplateInvalid("template-unsafe", f"{node.name!r} can't be used in templates", line=node.lineno)
+    if isinstance(node, nodes.For) and node.recursive:
+        raise TemplateInvalid("template-unsafe", "a loop can't be recursive", line=node.lineno)
+    # Jinja2's compiler takes a time that grows steeply with the depth
+    if depth > DEEPEST:
+        raise TemplateInvalid("template-too-large", "the template is nested too deeply", line=node.lineno)
+    for child in node.iter_child_nodes():
+        _check(child, depth + 1)
+
+
+def _count_work(tree: nodes.Template) -> None:
+    """Let loops and joined text spend from the budget, which filters can see."""
+    from jinja2 import nodes
+
+    for loop in list(tree.find_all(nodes.For)):
+        loop.iter = nodes.Filter(loop.iter, "_rounds", [], [], None, None, lineno=loop.lineno)
+    for parent in list(tree.find_all(nodes.Node)):
+        for field, value in list(parent.iter_fields()):
+            if isinstance(value, nodes.Concat):
+                setattr(parent, field, _joined(value))
+            elif isinstance(value, list):
+                value[:] = [_joined(item) if isinstance(item, nodes.Concat) else item for item in value]
+
+
+def _joined(node: nodes.Concat) -> nodes.Filter:
+    from jinja2 import nodes
+
+    listed = nodes.List(node.nodes, lineno=node.lineno)
+    return nodes.Filter(listed, "_concat", [], [], None, None, lineno=node.lineno)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+    from jinja2 import sandbox
+
+    class Undefined(jinja2.StrictUndefined):
+        """A name that isn't there; says which names are."""
+
+        # The base class binds its operators to functions of its own, which ask this property
+        __slots__ = ()
+
+        @property
+        def _undefined_message(self) -> str:
+            name, scope = str(self._undefined_name), self._undefined_obj
+            if isinstance(scope, Scope):
+                close = difflib.get_close_matches(name, scope, 1)
+                help = f"did you mean {close[0]!r}?" if close else ""
+                return f"{scope.title} has no {name!r}{HELP_FOLLOWS}{help}"
+            if scope is jinja2.utils.missing:
+                return f"there is no {name!r} here{HELP_FOLLOWS}{NAMES}"
+            return f"the value has no {name!r}"
+
+    class Environment(sandbox.ImmutableSandboxedEnvironment):
+        """The sandbox, with operators and calls that spend from the budget or are refused."""
+
+        intercepted_binops = frozenset({"*", "+", "%"})
+
+        def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Json, right: Json) -> Json:
+            return _operate(operator, left, right, context["_budget"])
+
+        def is_safe_callable(self, obj: object) -> bool:
+            owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+            if isinstance(owner, str):
+                return name in TEXT_METHODS
+            return obj is _range or (isinstance(owner, Mapping) and name in MAP_METHODS)
+
+        def getattr(self, obj: object, attribute: str) -> object:
+            # `vars.items` is the variable, not the method
+            if isinstance(obj, Mapping) and attribute in obj:
+                return obj[attribute]
+            return super().getattr(obj, attribute)
+
+    environment = Environment(
+        undefined=Undefined, finalize=_scalar, keep_trailing_newline=True, cache_size=0, optimized=False
+    )
+    environment.globals = {"range": _range}
+    environment.filters = _filters()
+    for name in ("callable", "escaped", "filter", "test"):
+        del environment.tests[name]
+    return environment
+
+
+def _range(*bounds: int) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > LONGEST_RANGE:
+        raise TemplateInvalid("template-too-large", f"a range has at most {LONGEST_RANGE:,} numbers")
+    return numbers
+
+
+def _scalar(value: Json) -> Json:
+    """What may be written into text, as YAML writes it: true, not Python's True."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, str | int | float | jinja2_undefined()):
+        return value
+    raise TemplateInvalid("template-failed", "a list or map can't be written as text", help="use `| join(', ')`")
+
+
+@cache
+def jinja2_undefined() -> type:
+    """Jinja2's class of undefined values."""
+    import jinja2
+
+    return jinja2.Undefined
+
+
+def _operate(operator: str, left: Json, right: Json, budget: _Budget) -> Json:
+    numbers = all(isinstance(side, int | float) for side in (left, right))
+    if operator == "+" and (numbers or type(left) is type(right)):
+        if not numbers:
+            budget.spend(len(left) + len(right))
+        return left + right
+    if not numbers:
+        raise TemplateInvalid("template-failed", f"`{operator}` needs two numbers")
+    if operator == "%":
+        return left % right
+    if sum(int(side).bit_length() for side in (left, right)) > LARGEST_NUMBER_BITS:
+        raise TemplateInvalid("template-too-large", "the number is too large")
+    return left * right
+
+
+def _filters() -> dict[str, Callable[..., Any]]:
+    """Every filter there is: jinja2's that are safe, those of ours that spend from the budget, and `tojson`, `quote`."""
+    import jinja2
+    from jinja2 import filters
+
+    @jinja2.pass_context
+    def rounds(context: jinja2.runtime.Context, items: Iterable[Json]) -> Iterator[Json]:
+        for item in items:
+            context["_budget"].spend(ROUND)
+            yield item
+
+    @jinja2.pass_context
+    def concat(context: jinja2.runtime.Context, parts: Sequence[Json]) -> str:
+        text = "".join(str(_scalar(part)) for part in parts)
+        context["_budget"].spend(len(text))
+        return text
+
+    @jinja2.pass_context
+    def join(context: jinja2.runtime.Context, items: Iterable[Json], separator: str = "") -> str:
+        texts = [str(_scalar(item)) for item in items]
+        context["_budget"].spend(sum(len(text) + len(separator) for text in texts))
+        return separator.join(texts)
+
+    @jinja2.pass_context
+    def replace(context: jinja2.runtime.Context, text: str, old: str, new: str) -> str:
+        text = str(text)
+        context["_budget"].spend(len(text) + text.count(old) * len(new))
+        return text.replace(old, new)
+
+    @jinja2.pass_context
+    def indent(context: jinja2.runtime.Context, text: str, width: int = 4) -> str:
+        text = str(text)
+        context["_budget"].spend(len(text) + text.count("\n") * width)
+        return text.replace("\n", "\n" + " " * width)
+
+    def tojson(value: Json) -> str:
+        return canonical(value).decode()
+
+    def quote(value: Json) -> str:
+        return shlex.quote(str(_scalar(value)))
+
+    ours = {
+        "_rounds": rounds,
+        "_concat": concat,
+        "join": join,
+        "replace": replace,
+        "indent": indent,
+        "tojson": tojson,
+        "quote": quote,
+        "d": filters.FILTERS["default"],
+    }
+    return {**{name: filters.FILTERS[name] for name in FILTERS}, **ours}
