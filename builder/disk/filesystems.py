@@ -23,7 +23,8 @@ class Content:
 
     `type` as Linux names it (ext4, xfs, btrfs, vfat, swap, ntfs; lvm, luks, bitlocker for what hides more). `uuid` and
     `label` as /dev/disk/by-uuid and by-label would show them, "" where there is none. `block_size` is the smallest
-    unit in bytes that it frees. `dirty` tells that it was not unmounted and has a journal to be replayed.
+    unit in bytes that it frees, `size` its extent in bytes (0 where that doesn't matter). `dirty` tells that it was not
+    unmounted and has a journal to be replayed.
     """
 
     type: str
@@ -31,6 +32,7 @@ class Content:
     label: str = ""
     block_size: int = 4096
     dirty: bool = False
+    size: int = 0
 
 
 def identify(path: Path, offset: int = 0) -> Content | None:
@@ -67,12 +69,17 @@ def _ext(data: bytes) -> Content | None:
     has_journal = compatible & 0x4
     # extents, 64 bit, flexible groups, or one of the read-only features that only ext4 has
     is_ext4 = incompatible & 0x2C0 or read_only & 0x478
+    block_size = 1024 << min(struct.unpack_from("<I", block, 0x18)[0], 6)
+    blocks = struct.unpack_from("<I", block, 0x4)[0]
+    if incompatible & 0x80:
+        blocks |= struct.unpack_from("<I", block, 0x150)[0] << 32
     return Content(
         type="ext4" if is_ext4 else "ext3" if has_journal else "ext2",
         uuid=_identity(block[0x68:0x78]),
         label=_text(block[0x78:0x88]),
-        block_size=min(1024 << min(struct.unpack_from("<I", block, 0x18)[0], 6), 65536),
+        block_size=block_size,
         dirty=bool(incompatible & 0x4),
+        size=blocks * block_size,
     )
 
 
@@ -80,7 +87,8 @@ def _ext(data: bytes) -> Content | None:
 def _xfs(data: bytes) -> Content | None:
     if data[:4] != b"XFSB":
         return None
-    return Content("xfs", _identity(data[32:48]), _text(data[108:120]), struct.unpack_from(">I", data, 4)[0])
+    block_size, blocks = struct.unpack_from(">IQ", data, 4)
+    return Content("xfs", _identity(data[32:48]), _text(data[108:120]), block_size, size=blocks * block_size)
 
 
 # Kernel: include/uapi/linux/btrfs_tree.h, struct btrfs_super_block at 64 KiB
@@ -94,6 +102,7 @@ def _btrfs(data: bytes) -> Content | None:
         label=_text(block[0x12B:0x22B]),
         block_size=struct.unpack_from("<I", block, 0x90)[0],
         dirty=any(block[0x60:0x68]),
+        size=struct.unpack_from("<Q", block, 0x70)[0],
     )
 
 

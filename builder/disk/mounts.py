@@ -222,7 +222,7 @@ def _wait_for_one(processes: Iterable[int], seconds: float) -> None:
 def _forget_btrfs(device: Path) -> None:
     """Let the kernel forget a btrfs: it remembers each by its UUID, and would refuse an older state of the same one."""
     with suppress(OSError), Path("/dev/btrfs-control").open("rb", buffering=0) as control:  # kernels before 5.1
-        fcntl.ioctl(control, _BTRFS_FORGET, struct.pack("=q4088s", 0, os.fsencode(device)))
+        fcntl.ioctl(control, _BTRFS_FORGET, bytearray(struct.pack("=q4088s", 0, os.fsencode(device))))
 
 
 def fstrim(target: Path, ranges: Iterable[tuple[int, int]] = (EVERYTHING,)) -> int:

@@ -132,9 +132,8 @@ class GuestTree:
 
     def names(self, path: str) -> list[str]:
         """The names in a folder, sorted."""
-        with self.opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-            with os.scandir(descriptor) as entries:
-                return sorted(entry.name for entry in entries)
+        with self.opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor, os.scandir(descriptor) as entries:
+            return sorted(entry.name for entry in entries)
 
     def walk(self, top: str = "/") -> Iterator[tuple[str, os.stat_result]]:
         """Everything below the folder `top`, with its own status: each folder before what it holds, names in order.

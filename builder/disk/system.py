@@ -1,0 +1,294 @@
+"""Opening the operating system that is on a machine's disks: its root is found by looking, its fstab does the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.disk import fstab
+from builder.disk.export import exported, why_writes_fail
+from builder.disk.filesystems import MOUNTABLE, REPAIR
+from builder.disk.layers import DiskLayer
+from builder.disk.mounts import loop_device, mounted, private_mounts, sync_filesystem
+from builder.disk.tree import GuestTree
+from builder.disk.volumes import Volume, find_volumes, no_root
+from builder.errors import BuildError
+
+# Where distributions keep their root when it isn't the default subvolume: openSUSE, Fedora, Debian's installer
+BTRFS_ROOTS = ("@", "root", "@rootfs", "@/.snapshots/1/snapshot")
+BTRFS_TOP = "subvolid=5"
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+# How to look at a filesystem whose journal can't be replayed because nothing may be written
+_WITHOUT_REPLAY = {
+    "ext3": "noload",
+    "ext4": "noload",
+    "xfs": "norecovery",
+    "btrfs": "rescue=nologreplay",
+}
+# Two disks made of one image have equal UUIDs, which xfs refuses without this
+_ALWAYS = {"xfs": ("nouuid",)}
+# ELF header, e_machine at 18: <elf.h>
+_MACHINES = {62: "x64", 183: "arm64", 3: "x86", 40: "arm", 243: "riscv64"}
+_PROGRAMS = ("/bin/sh", "/usr/bin/env", "/sbin/init", "/usr/lib/systemd/systemd", "/bin/busybox")
+
+
+@dataclass(frozen=True)
+class MountedFilesystem:
+    """A filesystem of the guest: the volume, the loop device that shows it, and its mount point in the guest."""
+
+    volume: Volume
+    device: Path
+    target: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class OpenedSystem:
+    """A guest whose filesystems are mounted at `root` (a folder of this host).
+
+    `architecture` is x64 or arm64 (else what the ELF header says, or "unknown"); `volumes` is all that is on the disks,
+    `notes` what a person should know about how it was opened.
+    """
+
+    root: Path
+    architecture: str
+    os_release: dict[str, str]
+    filesystems: tuple[MountedFilesystem, ...]
+    volumes: tuple[Volume, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def tree(self) -> GuestTree:
+        """Safe reading of its files."""
+        return GuestTree(self.root)
+
+
+@contextmanager
+def opened_system(layers: Sequence[DiskLayer], *, folder: Path, writable: bool) -> Iterator[OpenedSystem]:
+    """Export the disks (the OS disk first) and mount the system on them at `folder`/root, until the block ends.
+
+    Needs root; the mounts are seen by this process and its children only. Nothing is left when we are killed. Raises
+    BuildError: "needs-root", "no-partition-table", "partition-table", "no-root-filesystem", "several-roots",
+    "encrypted-disk", "lvm-disk", "windows-disk", "filesystem-broken", "disk-full" (when what was written in the block
+    could not be stored), and what `exported` raises.
+    """
+    private_mounts()
+    root = folder.resolve() / "root"
+    root.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        volumes: list[Volume] = []
+        for layer in layers:
+            raw = stack.enter_context(exported(layer, folder=folder, writable=writable))
+            volumes += find_volumes(layer, raw)
+        opening = _Opening(stack, root, writable, volumes)
+        opening.mount_root()
+        opening.mount_fstab()
+        yield opening.result()
+
+
+class _Opening:
+    """The state while a system is opened. Everything that must be undone is on `stack`."""
+
+    def __init__(self, stack: ExitStack, root: Path, writable: bool, volumes: Sequence[Volume]) -> None:
+        self.stack = stack
+        self.root = root
+        self.writable = writable
+        self.volumes = volumes
+        self.notes: list[str] = []
+        self.filesystems: list[MountedFilesystem] = []
+
+    def result(self) -> OpenedSystem:
+        tree = GuestTree(self.root)
+        release = next((tree.read_text(path) for path in OS_RELEASE if tree.is_file(path)), "")
+        if not release:
+            self.notes.append("the guest's os-release can't be read")
+        return OpenedSystem(
+            root=self.root,
+            architecture=read_architecture(tree),
+            os_release=parse_os_release(release),
+            filesystems=tuple(self.filesystems),
+            volumes=tuple(self.volumes),
+            notes=tuple(self.notes),
+        )
+
+    def mount_root(self) -> None:
+        """Find the one root among the OS disk's filesystems and leave it mounted."""
+        on_os_disk = [item for item in self.volumes if item.disk.lun is None]
+        roots = [item for item in on_os_disk if _type(item) in MOUNTABLE and self._mount_if_root(item)]
+        if not roots:
+            raise no_root(on_os_disk)
+        if len(roots) > 1:
+            raise BuildError(
+                f"there are several operating systems on the OS disk: {' and '.join(item.name for item in roots)}",
+                code="several-roots",
+                hint="give a disk with one",
+            )
+
+    def _mount_if_root(self, volume: Volume) -> bool:
+        """Leave the volume mounted at the root when it holds one."""
+        with ExitStack() as look:
+            device = self._mount(look, volume, self.root, [])
+            if _is_root(GuestTree(self.root)):
+                self._keep(look.pop_all(), MountedFilesystem(volume, device, "/", self.root))
+                return True
+        if _type(volume) != "btrfs":
+            return False
+        with ExitStack() as look:
+            self._mount(look, volume, self.root, [BTRFS_TOP])
+            top = GuestTree(self.root)
+            found = [name for name in BTRFS_ROOTS if top.is_folder(name) and _is_root(top, f"/{name}")]
+        if not found:
+            return False
+        with ExitStack() as look:
+            device = self._mount(look, volume, self.root, [f"subvol={found[0]}"])
+            self._keep(look.pop_all(), MountedFilesystem(volume, device, "/", self.root))
+        return True
+
+    def mount_fstab(self) -> None:
+        """Mount what the guest's fstab names and this host can mount; note the rest."""
+        tree = GuestTree(self.root)
+        if not tree.is_file("/etc/fstab"):
+            return
+        for entry in fstab.disk_mounts(fstab.parse(tree.read_text("/etc/fstab"))):
+            volume = fstab.find_volume(entry.device, self.volumes)
+            if volume is None:
+                self.notes.append(f"{entry.target} is not mounted: {entry.device} is on none of the disks")
+            elif not tree.is_folder(entry.target):
+                self.notes.append(f"{entry.target} is not mounted: the folder doesn't exist")
+            elif _type(volume) in MOUNTABLE:
+                options = [option for option in entry.options if option.startswith(("subvol=", "subvolid="))]
+                place = tree.resolve(entry.target)
+                with ExitStack() as held:
+                    device = self._mount(held, volume, place, options)
+                    self._keep(held.pop_all(), MountedFilesystem(volume, device, entry.target, place))
+            else:
+                self.notes.append(
+                    f"{entry.target} is not mounted: build doesn't mount {_type(volume) or 'unknown data'}"
+                )
+
+    def _keep(self, held: ExitStack, filesystem: MountedFilesystem) -> None:
+        """Keep a mount for as long as the system is open, and watch that what is written there gets stored."""
+        self.stack.enter_context(held)
+        volume = filesystem.volume
+        if self.writable:
+            self.stack.enter_context(_stored(volume.disk, filesystem.folder))
+            if volume.content and volume.content.dirty:
+                self.notes.append(f"{volume.name} was not unmounted cleanly; its journal was replayed")
+        self.filesystems.append(filesystem)
+
+    def _mount(self, stack: ExitStack, volume: Volume, folder: Path, options: Sequence[str]) -> Path:
+        """Mount a volume and return its device."""
+        type = _type(volume)
+        # A device node of the guest must not open a device of this host
+        wanted = ["nodev", "noatime", *_ALWAYS.get(type, ()), *options, *([] if self.writable else ["ro"])]
+        device = self._device(stack, volume)
+        try:
+            stack.enter_context(mounted(device, folder, type=type, options=wanted))
+            return device
+        except OSError as error:
+            without_replay = _WITHOUT_REPLAY.get(type)
+            # The kernel answers so when the journal has to be replayed where nothing may be written
+            if self.writable or without_replay is None or error.errno not in (errno.EROFS, errno.EINVAL, errno.EUCLEAN):
+                raise _broken(volume, error) from error
+        try:
+            stack.enter_context(mounted(device, folder, type=type, options=[*wanted, without_replay]))
+        except OSError as error:
+            raise _broken(volume, error) from error
+        note = f"{volume.name} was not unmounted cleanly; it is shown without what is only in its journal"
+        if note not in self.notes:
+            self.notes.append(note)
+        return device
+
+    def _device(self, stack: ExitStack, volume: Volume) -> Path:
+        """The loop device of a volume. One that is kept is shared: btrfs mounts several subvolumes of one device."""
+        for item in self.filesystems:
+            if item.volume == volume:
+                return item.device
+        device = loop_device(volume.raw, offset=volume.start, size=volume.size, read_only=not self.writable)
+        return stack.enter_context(device)
+
+
+def _type(volume: Volume) -> str:
+    return volume.content.type if volume.content else ""
+
+
+def _is_root(tree: GuestTree, top: str = "") -> bool:
+    """Whether a tree is a Linux root. Only links are looked at: /usr may be a filesystem of its own."""
+    if not tree.is_folder(f"{top}/etc"):
+        return False
+    return any(tree.is_link(top + path) or tree.is_file(top + path) for path in OS_RELEASE)
+
+
+def _broken(volume: Volume, error: OSError) -> BuildError:
+    type = _type(volume)
+    if error.errno == errno.ENODEV:
+        return BuildError(
+            f"this host's kernel can't mount {type}, which {volume.name} holds",
+            code="filesystem-unsupported",
+            hint=f"modprobe {type}",
+        )
+    return BuildError(
+        f"{volume.name} can't be mounted: {error.strerror}",
+        code="filesystem-broken",
+        hint=f"repair it where it came from: {REPAIR.get(type, 'fsck')}",
+    )
+
+
+@contextmanager
+def _stored(disk: DiskLayer, folder: Path) -> Iterator[None]:
+    """Make sure that what the block wrote below `folder` could be stored.
+
+    A host disk that is full shows in the guest as I/O errors of whatever was running: those are replaced by the cause.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            yield
+        except (BuildError, OSError) as error:
+            if not _write_out(descriptor):
+                raise why_writes_fail(disk) from error
+            raise
+        if not _write_out(descriptor):
+            raise why_writes_fail(disk)
+    finally:
+        os.close(descriptor)
+
+
+def _write_out(descriptor: int) -> bool:
+    """Whether everything could be written. A filesystem that failed may have made itself read-only."""
+    try:
+        sync_filesystem(descriptor)
+    except OSError:
+        return False
+    return not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The assignments of an os-release file; lines that are none are left out. Source: os-release(5)."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if not equals or name.startswith("#"):
+            continue
+        try:
+            found[name] = "".join(shlex.split(value))
+        except ValueError:  # a quote that isn't closed
+            found[name] = value
+    return found
+
+
+def read_architecture(tree: GuestTree) -> str:
+    """What processors the guest's programs are for, from the ELF header of its shell."""
+    for path in _PROGRAMS:
+        if tree.is_file(path):
+            header = tree.read_bytes(path, 20)
+            if header[:4] == b"\x7fELF" and len(header) == 20:
+                number = struct.unpack_from(">H" if header[5] == 2 else "<H", header, 18)[0]
+                return _MACHINES.get(number, f"elf-{number}")
+    return "unknown"
