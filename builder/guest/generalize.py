@@ -1,0 +1,116 @@
+"""The generalize step: chosen operations as one script, run in the guest; and what the verifier checks afterwards.
+
+What the spec itself puts into the image stays: its files and the keys of its users are kept, its users are not removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from builder.disk.tree import GuestTree
+from builder.errors import BuildError
+from builder.guest.generalize_script import render_script
+from builder.guest.inventory import os_release_of
+from builder.guest.kinds import paths_of_ours
+from builder.guest.operations import Operation, all_operations, applicable, selected
+from builder.guest.verifier import Finding, verify
+from builder.model.run import GuestScript, StepContext
+from builder.model.spec import ImageSpec
+from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+
+# Raise it when the table or the templates make the script do something else
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What generalize does to one image: operations in order, globs of paths and names of users that it leaves."""
+
+    operations: tuple[Operation, ...]
+    keep: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+def selection(image: ImageSpec) -> Selection:
+    """What the spec chose. Raises BuildError with the place of a wrong name."""
+    chosen = image.generalize
+    if chosen is None:
+        return Selection((), (), ())
+    try:
+        operations = selected(chosen.keep, chosen.skip, chosen.add)
+    except BuildError as error:
+        error.where = error.where or image.place("generalize")
+        raise
+    ours = [glob_of(path) for path in paths_of_ours(image)]
+    users = {user["name"] for choice in image.prepare if choice.kind == "users" for user in choice.values["users"]}
+    return Selection(operations, tuple(sorted({*chosen.keep, *ours})), tuple(sorted(users)))
+
+
+def glob_of(path: str) -> str:
+    """A glob that matches this path only."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)
+
+
+def generalize_step(image: ImageSpec) -> Step:
+    """The step that takes the machine's identity out. Only for an image whose `generalize` is not false."""
+    chosen = selection(image)
+    defaults = {item.id for item in all_operations() if item.default}
+    names = {item.id for item in chosen.operations}
+    differences = [f"without {name}" for name in sorted(defaults - names)] + [
+        f"with {name}" for name in sorted(names - defaults)
+    ]
+    return Step(
+        stage=Stage.GENERALIZE,
+        kind="generalize",
+        title="generalize" + (f" ({', '.join(differences)})" if differences else ""),
+        inputs={
+            "operations": [item.id for item in chosen.operations],
+            "keep": list(chosen.keep),
+            "users": list(chosen.users),
+        },
+        preview=Preview.PREDICTED,
+        changes=(Change("delete", "identity", "this machine's identity", f"{len(chosen.operations)} operations"),),
+        place=image.place("generalize"),
+        places={
+            "operations": image.place("generalize"),
+            "keep": image.place("generalize", "keep"),
+            "users": image.place("prepare"),
+        },
+        checkpoint=True,
+    )
+
+
+def steps(image: ImageSpec) -> list[Step]:
+    """The steps of the stage: one, or none for a specialized image."""
+    return [] if image.generalize is None else [generalize_step(image)]
+
+
+def script(inputs: dict[str, Any], os_release: dict[str, str]) -> GuestScript:
+    """The script for a step's inputs and a distribution."""
+    operations = applicable(_by_names(inputs["operations"]), os_release)
+    # -e would stop at the first failure; the script reports them all and fails at its end
+    return GuestScript(render_script(operations, inputs["keep"], inputs["users"]), interpreter=("/bin/sh", "-u"))
+
+
+def verify_image(tree: GuestTree, image: ImageSpec) -> list[Finding]:
+    """What survived on a generalized disk, by the image's own selection. Nothing for a specialized image."""
+    if image.generalize is None:
+        return []
+    chosen = selection(image)
+    operations = applicable(chosen.operations, os_release_of(tree))
+    return verify(tree, operations, chosen.keep, chosen.users)
+
+
+def _by_names(names: Sequence[str]) -> list[Operation]:
+    wanted = set(names)
+    return [item for item in all_operations() if item.id in wanted]
+
+
+def _run(step: Step, context: StepContext) -> None:
+    guest = context.session.guest
+    guest.execute(script(dict(step.inputs), dict(guest.facts.os_release)), context.log)
+
+
+KINDS.register(Kind("generalize", VERSION, _run))

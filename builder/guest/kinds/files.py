@@ -1,0 +1,138 @@
+"""`files` and `template`: files of the repository, inline content and rendered templates, put into the image.
+
+A folder as source stands for the files in it. Each file is written beside its place and renamed, so that no half file
+is ever there. A symbolic link at the path is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from builder.errors import BuildError, Place
+from builder.guest.kinds.common import Staged, file_input, listed, make_step, place_of, register, repository_path
+from builder.model.run import GuestFacts, GuestScript
+from builder.model.spec import Choice, ImageSpec
+from builder.model.steps import Change, FileInput, Preview, Step
+
+VERSION = 1
+TEMPLATES = Path(__file__).parents[1] / "templates"
+DEFAULT_MODE = "0644"
+
+Entry = dict[str, Any]
+
+
+def files_step(choice: Choice, image: ImageSpec) -> Step:
+    """The step of `files`: a folder is taken apart, so that the plan names each file."""
+    entries: list[Entry] = []
+    inputs: list[FileInput] = []
+    for index, values in enumerate(choice.values["files"]):
+        where = place_of(choice, image, "files", index)
+        for entry in _entries(values, image, where):
+            entries.append(entry)
+            if "source" in entry:
+                inputs.append(file_input(image, os.path.relpath(image.root / entry["source"], image.folder), where))
+    unique = tuple({file.path: file for file in inputs}.values())
+    return make_step(
+        choice,
+        image,
+        title=f"write {listed([entry['path'] for entry in entries])}",
+        inputs={"files": entries},
+        preview=Preview.EXACT,
+        changes=_changes(entries, {file.path: file.size for file in unique}),
+        files=unique,
+    )
+
+
+def template_step(choice: Choice, image: ImageSpec) -> Step:
+    """The step of `template`: its input is the rendered text, so that only another result makes another image."""
+    values = choice.values
+    entry = {"path": posixpath.normpath(values["path"]), "content": values["content"], **_rights(values, DEFAULT_MODE)}
+    return make_step(
+        choice,
+        image,
+        title=f"write {values['path']} from {values['source']}",
+        inputs=entry,
+        preview=Preview.EXACT,
+        changes=_changes([entry], {}),
+    )
+
+
+def _entries(values: Mapping[str, Any], image: ImageSpec, where: Place) -> Iterator[Entry]:
+    path = posixpath.normpath(values["path"])
+    if values.get("source") is None:
+        yield {"path": path, "content": values["content"], **_rights(values, DEFAULT_MODE)}
+        return
+    below_root = repository_path(image, values["source"], where)
+    source = image.root / below_root
+    if not source.is_dir():
+        yield {"path": path, "source": below_root, **_rights(values, DEFAULT_MODE)}
+        return
+    for file in _files_below(source, where):
+        mode = "0755" if os.access(file, os.X_OK) else DEFAULT_MODE
+        target = f"{path.rstrip('/')}/{file.relative_to(source).as_posix()}"
+        from_root = file.relative_to(image.root).as_posix()
+        yield {"path": target, "source": from_root, "folder": below_root, **_rights(values, mode)}
+
+
+def _files_below(folder: Path, where: Place) -> list[Path]:
+    found = []
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = Path(here, name)
+            if path.is_symlink() or not path.is_file():
+                raise BuildError(f"{path.relative_to(folder.parent)} is not a regular file", code="not-a-file",
+                                 where=where, hint="make symbolic links in the image with a `run` step")  # fmt: skip
+            found.append(path)
+    return sorted(found)
+
+
+def _rights(values: Mapping[str, Any], mode: str) -> Entry:
+    given = values.get("mode") or mode
+    return {"mode": given, "owner": values.get("owner") or "root", "group": values.get("group") or "root"}
+
+
+def _changes(entries: Sequence[Entry], sizes: Mapping[str, int]) -> list[Change]:
+    return [
+        Change(
+            "create",
+            "file",
+            entry["path"],
+            f"{sizes[entry['source']] if 'source' in entry else len(entry['content'].encode())} bytes, "
+            f"{entry['mode']} {entry['owner']}:{entry['group']}",
+        )
+        for entry in entries
+    ]
+
+
+def files_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> GuestScript:
+    """One call of `put` for each file. Content comes in as staged files: it may be of any size, and binary."""
+    lines = [(TEMPLATES / "put.sh").read_text(encoding="utf-8")]
+    staged: dict[str, bytes | Path] = {}
+    folders: dict[str, str] = {}
+    for index, entry in enumerate(inputs["files"]):
+        name = f"file-{index}"
+        if "folder" in entry:
+            # The folder is staged once, whatever it holds: thousands of files must not become thousands of mounts
+            rest = PurePosixPath(entry["source"]).relative_to(entry["folder"])
+            name = folders.setdefault(entry["folder"], f"folder-{len(folders)}")
+            staged[name] = files[entry["source"]].parents[len(rest.parts) - 1]
+            name = f"{name}/{rest}"
+        else:
+            staged[name] = files[entry["source"]] if "source" in entry else entry["content"].encode()
+        words = [name, entry["path"], entry["mode"], entry["owner"], entry["group"]]
+        lines.append(f'put "$BUILD_FILES"/{shlex.join(words)}')
+    return GuestScript("\n".join(lines) + "\n", files=staged)
+
+
+def template_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> GuestScript:
+    """A template is a file whose content the plan knows."""
+    return files_script({"files": [inputs]}, facts, files)
+
+
+register("files", VERSION, files_script)
+register("template", VERSION, template_script)
