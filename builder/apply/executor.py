@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as StopEvent
@@ -14,8 +14,8 @@ from threading import Event as StopEvent
 from builder import __version__
 from builder.apply.image import ImageBuild
 from builder.destinations.base import Destination
-from builder.errors import BuildError, Interrupted, Locked, SomeImagesFailed
-from builder.events import ImageFailed, ImageFinished, ImageStarted, Listener, LockWait, RunFinished, RunStarted, Warned
+from builder.errors import BuildError, Interrupted, SomeImagesFailed
+from builder.events import ImageFailed, ImageFinished, ImageStarted, Listener, LockWait, RunFinished, RunStarted
 from builder.machines.base import Machine
 from builder.model.artifact import Manifest
 from builder.model.plan import Action, ImagePlan, Plan
@@ -116,6 +116,8 @@ class Executor:
                 )
             )
         self._raise(failed, len(todo))
+        if not self.options.dry_run:
+            self.tools.store.mark_applied(plan.id, self.run_id)
         return list(self._outcomes.values())
 
     @staticmethod

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from builder import secrets
@@ -15,7 +16,7 @@ from builder.destinations.base import Destination
 from builder.errors import BuildError, PlanStale
 from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted
 from builder.machines.base import Machine
-from builder.model.artifact import Artifact, CapturedDisk, Manifest
+from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
 from builder.model.plan import Action, ImagePlan
 from builder.model.run import Run, StepContext
 from builder.model.steps import KINDS, Stage, Step
@@ -123,9 +124,7 @@ class ImageBuild:
         self._log.begin(step)
         self.context.log = self._log.lines
         self.context.progress = lambda current, total, unit, doing: self.run.emit(
-            StepProgress(
-                image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing
-            )
+            StepProgress(image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing)
         )
         kind = KINDS[step.kind]
         session = self.context.session
@@ -176,14 +175,9 @@ class ImageBuild:
                 if manifest is None or manifest.digest != self.item.digest or version.version != self.item.version:
                     continue
                 folder = Path(version.location)
-                disks = tuple(
-                    CapturedDisk(Path(disk.file).stem, disk.lun, disk.size, disk.digest, disk.data_bytes, folder / disk.file)
-                    for disk in manifest.disks
-                )
-                self.context.artifact = Artifact(
-                    manifest.image, manifest.digest, manifest.generalized, disks, folder
-                )
-                self.context.manifest = lambda: manifest
+                disks = tuple(_captured(disk, folder) for disk in manifest.disks)
+                self.context.artifact = Artifact(manifest.image, manifest.digest, manifest.generalized, disks, folder)
+                self.context.manifest = partial(_same, manifest)
                 return
         raise PlanStale(
             f"no destination holds version {self.item.version} of {self.item.image} any more",
@@ -194,6 +188,15 @@ class ImageBuild:
 
 # Errors whose message says what a step did ("ended with exit code 7"), and needs the step as its subject
 OF_THE_STEP = frozenset({"step-failed", "step-timeout"})
+
+
+def _captured(disk: ManifestDisk, folder: Path) -> CapturedDisk:
+    path = folder / disk.file
+    return CapturedDisk(path.stem, disk.lun, disk.size, disk.digest, disk.data_bytes, path)
+
+
+def _same(manifest: Manifest) -> Manifest:
+    return manifest
 
 
 def _sbom(manifest: Manifest) -> str:

@@ -172,7 +172,7 @@ def _place_disk(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        from builder.disk.capture import copy_sparse
+        from builder.disk.contents import copy_sparse
 
         copy_sparse(source, target)
 

@@ -28,6 +28,22 @@ _ZERO_BLOCK = bytes(BLOCK)
 Progress = Callable[[int, int], None]
 
 
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file with its holes, stored when this returns. Nothing is left at `target` on failure."""
+    with source.open("rb") as reading:
+        try:
+            with target.open("xb") as writing:
+                size = os.fstat(reading.fileno()).st_size
+                writing.truncate(size)
+                for start, end in data_ranges(reading.fileno(), 0, size):
+                    while start < end:
+                        start += os.copy_file_range(reading.fileno(), writing.fileno(), end - start, start, start)
+                os.fsync(writing.fileno())
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+
 def no_progress(done: int, total: int) -> None:
     """The listener that doesn't listen."""
 

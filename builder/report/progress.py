@@ -11,13 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 from builder import __version__
 from builder.events import (
     Event,
-    ImageFailed,
     ImageFinished,
     ImageStarted,
     Listener,
@@ -38,14 +36,20 @@ HEARTBEAT_SECONDS = 20.0
 EVENTS_FORMAT = 1
 
 
-class Progress(Protocol):
-    """A listener with a beginning and an end."""
+class Progress:
+    """A listener with a beginning and an end. This one says nothing."""
 
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def __call__(self, event: Event) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The run has ended."""
+
+    def __call__(self, event: Event) -> None:
+        """Hear an event."""
 
 
 def permanent_line(event: Event) -> str | None:
@@ -92,7 +96,7 @@ def doing_text(event: StepProgress) -> str:
     return " ".join(part for part in (event.doing, amount) if part)
 
 
-class Plain:
+class Plain(Progress):
     """A line for each thing that happened, and a heartbeat for long silences."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
@@ -103,17 +107,17 @@ class Plain:
         self._last_line = ""
         self._beat = threading.Thread(target=self._heartbeat, daemon=True)
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> Self:
         self._beat.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the heartbeat."""
         self._ended.set()
         self._beat.join()
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         line = permanent_line(event)
         with self._lock:
             if isinstance(event, StepStarted):
@@ -137,7 +141,7 @@ class Plain:
                     print(f"    {step.index:>2}  {passed}  {self._last_line}"[:200], file=self._out, flush=True)
 
 
-class Live:
+class Live(Progress):
     """Finished steps scroll up as lines; the step under way is one live line with its time and last output."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
@@ -151,17 +155,17 @@ class Live:
         self._steps = 0
         self._text = ""
 
-    def __enter__(self) -> Live:
-        self._live.__enter__()
+    def __enter__(self) -> Self:
+        self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Take the live line away."""
         self._step = None
-        self._live.__exit__(kind, error, trace)
+        self._live.stop()
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         match event:
             case ImageStarted():
                 self._steps = event.steps
@@ -191,7 +195,7 @@ class Live:
         return Text(line, no_wrap=True, overflow="ellipsis")
 
 
-class JsonLines:
+class JsonLines(Progress):
     """Every event as one JSON object a line; the first names the format."""
 
     def __init__(self, out: IO[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -200,36 +204,14 @@ class JsonLines:
         self._lock = threading.Lock()
         self._write({"type": "version", "events": EVENTS_FORMAT, "tool": f"build {__version__}"})
 
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._out.flush()
-
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         self._write({"v": EVENTS_FORMAT, "time": self._now().isoformat(timespec="milliseconds"), **event.as_dict()})
 
     def _write(self, value: Mapping[str, Any]) -> None:
         with self._lock:
             self._out.write(json.dumps(value, ensure_ascii=False) + "\n")
             self._out.flush()
-
-
-class Nothing:
-    """Says nothing."""
-
-    def __enter__(self) -> Nothing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def __call__(self, event: Event) -> None:
-        return None
 
 
 def progress_for(mode: str, err: IO[str] | None = None) -> Progress:
@@ -241,7 +223,7 @@ def progress_for(mode: str, err: IO[str] | None = None) -> Progress:
         "tty": lambda: Live(err),
         "plain": lambda: Plain(err),
         "json": lambda: JsonLines(sys.stdout),
-        "none": Nothing,
+        "none": Progress,
     }
     return makers[mode]()
 

@@ -4,23 +4,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from builder import process
 from builder.process import CommandFailed
-
-
-def wait_until(condition, seconds: float = 10.0) -> bool:  # type: ignore[no-untyped-def]
-    """Poll a condition of the outside world; a bound, not a pause."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        threading.Event().wait(0.05)
-    return bool(condition())
+from tests.integration.waiting import wait_until
 
 
 def lives(pid: int) -> bool:

@@ -7,25 +7,22 @@ that layer, which stays as the checkpoint to compare them with.
 
 from __future__ import annotations
 
-import platform
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from builder.disk import layers
 from builder.disk.capture import write_fixed_vhd
-from builder.disk.system import OpenedSystem
 from builder.disk.tree import GuestTree
+from builder.disk.trimming import trim
 from builder.errors import BuildError
+from builder.guest.generalize import verify_image
 from builder.guest.inventory import read_inventory
-from builder.guest.operations import selected
-from builder.guest.verifier import verify
+from builder.guest.kinds import paths_of_ours
 from builder.machines.local.saved import save_capture
 from builder.machines.local.session import LocalSession
 from builder.model.artifact import Artifact, CapturedDisk, Inventory
 from builder.model.run import StepContext
 from builder.model.spec import ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Stage, Step
-from builder.model.hardware import HOST_ARCHITECTURES
 
 MOST_SHOWN = 40
 
@@ -47,32 +44,22 @@ def capture_step(image: ImageSpec) -> Step:
     )
 
 
-@dataclass(frozen=True)
-class _Captured:
-    disk: CapturedDisk
-
-
 def _run_capture(step: Step, context: StepContext) -> None:
     session: LocalSession = context.session
     image = context.run.image
     context.progress(0, None, "", "checking what is on the disks")
-    session.small_clusters()
-    system = session.open_system()
-    tree = GuestTree(system.root)
-    if image.generalize is not None:
-        _verify(tree, image, step)
-    inventory = read_inventory(tree, _paths_of_ours(context))
+    system = session.open_to_capture()
+    _verify(system.tree, image)
+    inventory = read_inventory(system.tree, paths_of_ours(image))
     context.progress(0, None, "", "letting go of freed blocks")
-    session.trim()
+    trim(system)
     session.close_system()
     context.inventory = inventory
     context.artifact = _write(step, context, inventory)
 
 
-def _verify(tree: GuestTree, image: ImageSpec, step: Step) -> None:
-    assert image.generalize is not None
-    operations = selected(image.generalize.keep, image.generalize.skip)
-    findings = verify(tree, operations, image.generalize.keep)
+def _verify(tree: GuestTree, image: ImageSpec) -> None:
+    findings = verify_image(tree, image)
     if not findings:
         return
     lines = [f"{finding.path}: {finding.reason} (operation {finding.operation})" for finding in findings]
@@ -84,12 +71,6 @@ def _verify(tree: GuestTree, image: ImageSpec, step: Step) -> None:
         where=image.place("generalize"),
         hint="if one belongs in the image, keep it: `generalize: {keep: [PATH]}`",
         detail="\n".join(lines[:MOST_SHOWN]) + more,
-    )
-
-
-def _paths_of_ours(context: StepContext) -> list[str]:
-    return sorted(
-        {change.name for step in context.steps for change in step.changes if change.kind == "file"}
     )
 
 
@@ -106,12 +87,16 @@ def _write(step: Step, context: StepContext, inventory: Inventory) -> Artifact:
             captured = write_fixed_vhd(
                 session.layer(name),
                 target,
-                progress=lambda done, total, file=target.name: context.progress(done, total, "bytes", f"writing {file}"),  # type: ignore[misc]
+                progress=partial(_tell, context, f"writing {target.name}"),
                 stop=run.stop,
             )
             disks.append(CapturedDisk(target.stem, lun, captured.size, captured.digest, captured.data_bytes, target))
         artifact = Artifact(run.image.name, step.digest, bool(step.inputs["generalized"]), tuple(disks), folder)
         return save_capture(store, folder, artifact, inventory).artifact
+
+
+def _tell(context: StepContext, doing: str, done: int, total: int) -> None:
+    context.progress(done, total, "bytes", doing)
 
 
 KINDS.register(Kind("capture", 1, _run_capture))

@@ -27,22 +27,27 @@ def test_steps(image: ImageSpec) -> list[Step]:
     return [_step(choice, image) for choice in image.test]
 
 
+def _first_line(command: str) -> str:
+    lines = command.strip().splitlines() or [""]
+    return lines[0][:SHOWN_COMMAND]
+
+
 def _step(choice: Choice, image: ImageSpec) -> Step:
     values = choice.values
-    titles = {
+    title = {
         "provision": "provision a VM from it" if image.generalize else "boot a VM from it",
         "identity": "two VMs from it share no identity",
-        "run": f"run {str(values.get('command', '')).strip().splitlines()[0][:SHOWN_COMMAND]}" if choice.kind == "run" else "",
-    }
+        "run": f"run {_first_line(values.get('command', ''))}",
+    }[choice.kind]
     machine = image.machine.values
     hardware = {"memory": machine["memory"], "cpus": machine["cpus"], "generation": image.os.generation}
     return Step(
         stage=Stage.TEST,
         kind=f"test.{choice.kind}",
-        title=titles[choice.kind],
+        title=title,
         inputs={**values, **hardware, "generalized": image.generalize is not None},
         preview=Preview.OPAQUE if choice.kind == "run" else Preview.EXACT,
-        changes=(Change("check", "test", titles[choice.kind]),),
+        changes=(Change("check", "test", title),),
         place=image.place(*choice.path),
         timeout=values.get("timeout"),
         identity=False,

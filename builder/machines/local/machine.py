@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from builder.disk.mounts import require_root
 from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
 from builder.guest.kinds import prepare_step
@@ -13,7 +14,18 @@ from builder.model.observed import Blocker, MachineFacts
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
 from builder.model.steps import Step
+from builder.process import find_program
 from builder.records.store import Store
+
+PROGRAMS = (
+    ("qemu-img", "qemu-utils", "make and read disks"),
+    ("qemu-storage-daemon", "qemu-system-common", "work on disks"),
+    ("bwrap", "bubblewrap", "run steps isolated from this host"),
+)
+EMULATORS = {
+    "x64": ("qemu-system-x86_64", "qemu-system-x86"),
+    "arm64": ("qemu-system-aarch64", "qemu-system-arm"),
+}
 
 
 class LocalMachine:
@@ -57,6 +69,18 @@ class LocalMachine:
         if image.generalize is not None:
             steps.append(generalize_step(image))
         return [*steps, capture_step(image), *test_steps(image)]
+
+    def preflight(self, image: ImageSpec) -> None:
+        """Root on Linux, and the programs that this image's steps call."""
+        require_root("make images on this machine")
+        needed = [*PROGRAMS]
+        if image.source.kind == "bootstrap":
+            needed.append(("mmdebstrap", "mmdebstrap", "bootstrap a system from packages"))
+        if image.test:
+            emulator = EMULATORS[image.os.architecture]
+            needed.append((*emulator, "test the image in a VM"))
+        for program, package, why in needed:
+            find_program(program, package=package, why=why)
 
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """The disks of one run; needs root on Linux."""

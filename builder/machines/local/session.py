@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.disk import layers
+from builder.disk.layers import DiskLayer
 from builder.disk.mounts import private_mounts
 from builder.disk.system import OpenedSystem, opened_system
+from builder.disk.trimming import cluster_size_for
 from builder.errors import BuildError
 from builder.events import Warned
 from builder.machines.local.gifts import host_gifts
 from builder.machines.local.sandbox import Sandbox
 from builder.machines.local.saved import load_capture
 from builder.model.artifact import Artifact, Inventory
-from builder.model.run import Guest, Run
-from builder.model.steps import Step
+from builder.model.hardware import HOST_ARCHITECTURES
+from builder.model.run import Guest, GuestFacts, Run
+from builder.model.steps import Stage, Step
+from builder.records.files import sync_file
 from builder.records.store import Checkpoint, Store
 
+if TYPE_CHECKING:
+    from builder.machines.local.rehearsal.vm import RehearsedVm
+
 OS_DISK = "os.qcow2"
+# The block size of nearly every filesystem; `open_to_capture` looks whether it is fine enough
+CAPTURE_CLUSTER = 4096
+# What os-release calls a distribution's family of package managers, most specific first: the program that must exist
+PACKAGE_MANAGERS = (
+    ("apt", "/usr/bin/apt-get"),
+    ("dnf", "/usr/bin/dnf"),
+    ("dnf", "/usr/bin/dnf5"),
+    ("tdnf", "/usr/bin/tdnf"),
+    ("yum", "/usr/bin/yum"),
+    ("zypper", "/usr/bin/zypper"),
+    ("apk", "/sbin/apk"),
+)
 
 
 def data_disk(lun: int) -> str:
@@ -41,6 +61,8 @@ class LocalSession:
         self.system: OpenedSystem | None = None
         # What outlives a step: the rehearsal's VM
         self.stack = ExitStack()
+        self.vm: RehearsedVm | None = None
+        self._notes: set[str] = set()
         self._step_stack = ExitStack()
         self._system_stack = ExitStack()
         self._sandbox: Sandbox | None = None
@@ -78,19 +100,20 @@ class LocalSession:
         self.folder = self.store.new_checkpoint(step.digest, self.run.id)
         self._step_stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.disks = []
-        if self.checkpoint is not None:
-            for name, lun, path in zip(
-                self.checkpoint.disks, self.checkpoint.luns, self.checkpoint.paths, strict=True
-            ):
-                layers.create(self.folder / name, backing=path)
-                self.disks.append((name, lun))
+        if self.checkpoint is None:
+            return
+        # What is captured lets go of freed blocks, which qcow2 does by whole clusters: see disk/trimming.py
+        size = CAPTURE_CLUSTER if step.stage == Stage.CAPTURE else layers.CLUSTER_SIZE
+        for name, lun, path in zip(self.checkpoint.disks, self.checkpoint.luns, self.checkpoint.paths, strict=True):
+            layers.create(self.folder / name, backing=path, cluster_size=size)
+            self.disks.append((name, lun))
 
     def commit(self, step: Step) -> None:
         """Close the disks and give the new layers their name."""
         assert self.folder is not None
         self.close_system()
         for name, _ in self.disks:
-            layers.sync(self.folder / name)
+            sync_file(self.folder / name)
         parent = self.checkpoint.digest if self.checkpoint else None
         made = Checkpoint(
             digest=step.digest,
@@ -131,19 +154,32 @@ class LocalSession:
     def open_system(self) -> OpenedSystem:
         """Mount the disks of the step under way, until it is committed."""
         if self.system is None:
-            self.system = self._system_stack.enter_context(
-                self.mounted([self.layer(name) for name, _ in self.disks])
-            )
+            disks = [self.disk(name) for name, _ in self.disks]
+            self.system = self._system_stack.enter_context(opened_system(disks, folder=self.work, writable=True))
+            self._check_architecture(self.system)
             for note in self.system.notes:
-                self.run.emit(Warned(image=self.run.image.name, message=note))
+                if note not in self._notes:
+                    self._notes.add(note)
+                    self.run.emit(Warned(image=self.run.image.name, message=note))
         return self.system
 
-    @contextmanager
-    def mounted(self, disks: Sequence[Path]) -> Iterator[OpenedSystem]:
-        """The system on some disks, for as long as the block."""
-        with opened_system(disks, folder=self.work, writable=True) as system:
-            self._check_architecture(system)
-            yield system
+    def open_to_capture(self) -> OpenedSystem:
+        """Mount the disks on layers whose clusters are fine enough to let go of every block that the guest freed."""
+        system = self.open_system()
+        fine = {name: cluster_size_for(self.disk(name), system.volumes) for name, _ in self.disks}
+        coarse = [name for name, size in fine.items() if layers.cluster_size(self.layer(name)) > size]
+        if not coarse:
+            return system
+        self.close_system()
+        assert self.checkpoint is not None
+        for name in coarse:
+            self.layer(name).unlink()
+            layers.create(self.layer(name), backing=self.checkpoint.folder / name, cluster_size=fine[name])
+        return self.open_system()
+
+    def disk(self, name: str) -> DiskLayer:
+        """A disk of the step under way."""
+        return DiskLayer(self.layer(name), dict(self.disks)[name])
 
     def layer(self, name: str) -> Path:
         """A disk's layer in the step under way."""
@@ -157,10 +193,6 @@ class LocalSession:
         self._system_stack.close()
 
     def _check_architecture(self, system: OpenedSystem) -> None:
-        import platform
-
-        from builder.model.hardware import HOST_ARCHITECTURES
-
         host = HOST_ARCHITECTURES.get(platform.machine(), platform.machine())
         if system.architecture != host:
             raise BuildError(
@@ -178,3 +210,18 @@ class LocalSession:
     def release(self, artifact: Artifact) -> None:
         """Forget the captured disks: the versions hold them."""
         self.store.drop_artifact(artifact.digest)
+
+
+def guest_facts(system: OpenedSystem) -> GuestFacts:
+    """What the system on the disks is, read from them."""
+    tree = system.tree
+    manager = next((name for name, program in PACKAGE_MANAGERS if tree.exists(program)), "")
+    release = system.os_release
+    return GuestFacts(
+        family="linux",
+        distribution=release.get("ID", ""),
+        release=release.get("VERSION_ID", ""),
+        architecture=system.architecture,
+        package_manager=manager,
+        os_release=release,
+    )

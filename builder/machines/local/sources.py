@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.disk import filesystems, layers, partitions
-from builder.disk.mounts import loop_device
+from builder.disk.importing import import_disk
+from builder.disk.layers import DiskLayer
+from builder.disk.sizing import create_data_disk, grow_disk
 from builder.errors import BuildError, Place
 from builder.machines.local.session import OS_DISK, LocalSession, data_disk
 from builder.model.run import GuestScript, StepContext
@@ -119,7 +120,7 @@ def _run_file(step: Step, context: StepContext) -> None:
         if session.store.hashes.sha256(path) != inputs["sha256"]:
             raise BuildError(f"{inputs['path']} changed after the plan was made", code="source-changed", where=place)
     try:
-        layers.import_disk(path, session.layer(OS_DISK), inputs.get("format"))
+        import_disk(path, session.layer(OS_DISK), inputs.get("format"), stop=context.run.stop)
     except BuildError as error:
         error.where = error.where or place
         raise
@@ -133,7 +134,7 @@ def _run_image(step: Step, context: StepContext) -> None:
     for disk in manifest.disks:
         name = OS_DISK if disk.lun is None else data_disk(disk.lun)
         context.progress(0, None, "", f"importing {disk.file}")
-        layers.import_disk(folder / disk.file, session.layer(name), "vpc")
+        import_disk(folder / disk.file, session.layer(name), stop=context.run.stop)
         session.disks.append((name, disk.lun))
 
 
@@ -176,58 +177,41 @@ def download(url: str, sha256: str, folder: Path, context: StepContext, place: P
 
 
 def _run_disks(step: Step, context: StepContext) -> None:
+    """Grow the OS disk, make the data disks, and mount those that say where, now and in fstab."""
     session: LocalSession = context.session
     if step.inputs["os_size"] is not None:
-        _grow_os_disk(int(step.inputs["os_size"]), step, session)
+        context.progress(0, None, "", "growing the OS disk")
+        grow_disk(session.disk(OS_DISK), int(step.inputs["os_size"]), folder=session.work)
     lines = []
     for values in step.inputs["data"]:
         disk = DataDiskSpec(**values)
-        line = _make_data_disk(disk, step, session, context)
-        if line:
-            lines.append(line)
+        identity = str(uuid.uuid5(DISK_NAMESPACE, f"{step.digest}/{disk.lun}"))
+        _make_data_disk(disk, identity, step, context)
+        if disk.mount is not None:
+            # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
+            options = "defaults,nofail,x-systemd.device-timeout=10s"
+            lines.append(f"UUID={identity} {disk.mount} {disk.filesystem} {options} 0 2")
     if lines:
         session.guest.execute(_fstab_script(lines), context.log)
 
 
-def _grow_os_disk(size: int, step: Step, session: LocalSession) -> None:
-    layer = session.layer(OS_DISK)
-    current = layers.virtual_size(layer)
-    if size < current:
-        raise BuildError(
-            f"the source's OS disk has {current // MIB} MiB; {size // MIB} MiB would cut it",
-            code="disk-too-small",
-            where=step.place,
-            hint=f"write at least {current // MIB}MiB",
-        )
-    if size > current:
-        layers.grow(layer, size)
-        session.grow_root()
-
-
-def _make_data_disk(disk: DataDiskSpec, step: Step, session: LocalSession, context: StepContext) -> str | None:
-    """A blank disk, or one GPT partition with a filesystem; returns its line of fstab when it is to be mounted."""
+def _make_data_disk(disk: DataDiskSpec, identity: str, step: Step, context: StepContext) -> None:
+    session: LocalSession = context.session
     name = data_disk(disk.lun)
     if name in [known for known, _ in session.disks]:
         raise BuildError(
             f"the source already brings a data disk with LUN {disk.lun}", code="lun-taken", where=step.place
         )
-    layer = session.layer(name)
-    layers.create(layer, backing=None, size=disk.size)
+    context.progress(0, None, "", f"making data disk {disk.lun}")
+    create_data_disk(
+        DiskLayer(session.layer(name), disk.lun),
+        size=disk.size,
+        folder=session.work,
+        filesystem=disk.filesystem,
+        identity=identity,
+        label=disk.label,
+    )
     session.disks.append((name, disk.lun))
-    if disk.filesystem is None:
-        return None
-    context.progress(0, None, "", f"making {disk.filesystem} on data disk {disk.lun}")
-    identity = uuid.uuid5(DISK_NAMESPACE, f"{step.digest}/{disk.lun}")
-    with session.exported_disk(layer) as raw:
-        size = disk.size - 2 * MIB
-        part = partitions.GptPartition(1, MIB, size, partitions.TYPE_LINUX, disk.label or f"data-{disk.lun}")
-        partitions.write_gpt(raw, disk.size, [part])
-        with loop_device(raw, MIB, size) as device:
-            filesystems.make(disk.filesystem, device, identifier=str(identity), label=disk.label)
-    if disk.mount is None:
-        return None
-    # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
-    return f"UUID={identity} {disk.mount} {disk.filesystem} defaults,nofail,x-systemd.device-timeout=10s 0 2"
 
 
 def _fstab_script(lines: list[str]) -> GuestScript:

@@ -13,7 +13,10 @@ from builder.machines.local.sandbox import HostGifts, PutIn, Sandbox
 from builder.model.run import GuestFacts, GuestScript
 
 FACTS = GuestFacts("linux", "test", "1", "x64", "apk")
-APPLETS = "sh mv cp rm mkdir rmdir chmod cat dirname readlink sed ls echo id mount mknod hostname sleep yes head ps ln env grep test [ wc touch"
+APPLETS = (
+    "sh mv cp rm mkdir rmdir chmod cat dirname readlink ls echo id mount mknod hostname sleep yes head ps ln env grep "
+    "test [ wc touch"
+)
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""`build gc`: remove what no build needs any more from the local store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from builder.cli.common import Environment, Variables, parse_variables
+
+DAYS = 14
+
+
+def command(
+    days: Annotated[
+        int, typer.Option("--days", min=0, help="Keep checkpoints that were made in the last N days.")
+    ] = DAYS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    environment: Environment = None,
+    variables: Variables = None,
+) -> None:
+    """Remove left-overs of dead runs, and checkpoints that no present spec stands on.
+
+    Versions in galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
+    """
+    from builder.apply.collect import collect
+    from builder.cli.planning import PlanRequest, make_plan
+    from builder.records.store import Store
+    from builder.report.units import bytes_text
+
+    planned = make_plan(PlanRequest(environment=environment, variables=parse_variables(variables)))
+    needed = {item.step.digest for image in planned.plan.images for item in image.steps}
+    found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
+    for removed in found:
+        print(f"- {removed.what}  {bytes_text(removed.size)}")
+    total = bytes_text(sum(removed.size for removed in found))
+    print(f"{'Would remove' if dry_run else 'Removed'} {len(found)} of the local store's entries, {total}.")

@@ -1,0 +1,299 @@
+"""From a spec to a version, and again: the whole path through the command line, on a real (tiny) disk."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.integration.apply.conftest import REPOSITORY, Project
+from tests.integration.waiting import wait_until
+
+
+def read(vhd: Path, path: str) -> str:
+    """A file of the first partition, read without mounting; empty when it isn't there."""
+    command = ["debugfs", "-R", f"cat {path}", f"{vhd}?offset={1 << 20}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_spec_becomes_a_version(project: Project) -> None:
+    result = project.apply()
+    assert result.code == 0, result.text
+    folder = project.root / "gallery/tiny/1.0.0"
+    assert sorted(entry.name for entry in folder.iterdir()) == ["manifest.json", "os.vhd", "sbom.cdx.json"]
+    manifest = project.manifest()
+    schema = json.loads((REPOSITORY / "schemas/manifest.schema.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(manifest)
+    assert manifest["generalized"] is True
+    # The VHD equals the layer that it came from
+    capture = next(step["digest"] for step in manifest["steps"] if step["kind"] == "capture")
+    layer = project.root / ".build/checkpoints" / capture.removeprefix("sha256:") / "os.qcow2"
+    compare = ["qemu-img", "compare", "-f", "qcow2", "-F", "vpc", str(layer), str(folder / "os.vhd")]
+    assert "identical" in subprocess.run(compare, capture_output=True, text=True, check=True).stdout
+    assert (folder / "os.vhd").stat().st_size == 48 * 1024 * 1024 + 512
+    # Nothing of the work is left beside it
+    assert list((project.root / ".build/artifacts").iterdir()) == []
+    assert list((project.root / ".build/work").iterdir()) == []
+
+
+def test_what_the_steps_did_is_on_the_disk(project: Project) -> None:
+    assert project.apply().code == 0
+    vhd = project.root / "gallery/tiny/1.0.0/os.vhd"
+
+    assert read(vhd, "/etc/one.conf") == "one\n"
+    assert read(vhd, "/etc/last") == "last\n"
+    assert read(vhd, "/etc/machine-id") == "uninitialized\n"
+    assert read(vhd, "/var/log/messages") == ""
+
+
+def test_a_second_apply_has_nothing_to_do(project: Project) -> None:
+    assert project.apply().code == 0
+    result = project.apply()
+    assert result.code == 0
+    assert "No changes" in result.text
+    assert project.versions() == ["1.0.0"]
+
+
+def test_an_edited_line_is_named_and_only_what_follows_runs(project: Project) -> None:
+    assert project.apply().code == 0
+    script = project.root / "scripts/last.sh"
+    script.write_text(script.read_text().replace("echo done", "echo quite done"))
+    plan = project.build("plan", "--detailed-exitcode")
+    assert plan.code == 2
+    assert "scripts/last.sh:4" in plan.out
+    assert "+ echo quite done" in plan.out or "+echo quite done" in plan.out
+    result = project.apply()
+    assert result.code == 0, result.text
+    done = [line for line in result.err.splitlines() if "✓" in line]
+    kept = [line for line in result.err.splitlines() if "(checkpoint)" in line]
+    assert len(kept) == 3
+    assert "last.sh" in done[0]
+    assert project.versions() == ["1.0.0", "1.0.1"]
+
+
+def test_a_failed_script_says_where_and_how_to_go_on(project: Project) -> None:
+    project.write("scripts/last.sh", "#!/bin/sh\necho the reason\nexit 7\n")
+    result = project.apply()
+    assert result.code == 1
+    assert "exit code 7" in result.err
+    assert "the reason" in result.err
+    assert "tiny.image.yaml:8:" in result.err
+    assert "build apply" in result.err
+    assert project.versions() == []
+    project.write("scripts/last.sh", "#!/bin/sh\necho better\n")
+    again = project.apply()
+    assert again.code == 0
+    assert again.err.count("(checkpoint)") == 3
+
+
+def test_a_script_that_hangs_is_ended(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("env: {LEVEL: strict}", "timeout: 1s"))
+    project.write("scripts/last.sh", "#!/bin/sh\ntrap '' TERM\nsleep 3600 & sleep 3600\n")
+    result = project.apply()
+    assert result.code == 1
+    assert "did not end within 1 s" in result.err
+
+
+def test_a_script_may_print_a_gigabyte(project: Project) -> None:
+    project.write("scripts/last.sh", "#!/bin/sh\nyes | head -c 1073741824\n")
+    result = project.apply()
+    assert result.code == 0, result.text[-2000:]
+    log = next((project.root / ".build/runs").glob("*/tiny.log"))
+    assert log.stat().st_size < 64 * 1024 * 1024
+    assert "left out" in log.read_text(errors="replace")[-4000:]
+
+
+def test_the_order_of_a_plan_file_is_carried_out_once(project: Project) -> None:
+    assert project.build("plan", "--out", "p.buildplan").code == 0
+    result = project.build("apply", "--progress", "plain", "p.buildplan")
+    assert result.code == 0, result.text
+    assert project.versions() == ["1.0.0"]
+    again = project.build("apply", "p.buildplan")
+    assert again.code == 5
+    assert "applied" in again.err
+
+
+def test_a_stale_plan_names_what_moved(project: Project) -> None:
+    assert project.build("plan", "--out", "p.buildplan").code == 0
+    project.write("scripts/last.sh", "#!/bin/sh\necho other\n")
+    result = project.build("apply", "p.buildplan")
+    assert result.code == 5
+    assert "scripts/last.sh" in result.err
+    assert project.versions() == []
+
+
+def test_a_dry_run_has_no_effects(project: Project) -> None:
+    result = project.apply("--dry-run")
+    assert result.code == 0, result.text
+    assert "last.sh" in result.text
+    assert project.versions() == []
+    assert not (project.root / ".build/checkpoints").exists()
+
+
+def test_without_yes_somebody_has_to_say_it(project: Project) -> None:
+    result = project.build("apply")
+    assert result.code == 1
+    assert "--yes" in result.err
+    assert project.versions() == []
+
+
+def test_an_interrupt_stops_cleanly(project: Project) -> None:
+    project.write("scripts/last.sh", "#!/bin/sh\necho waiting\nsleep 3600\n")
+    process = project.start("apply", "--yes", "--progress", "plain")
+    log = project.root / ".build/runs"
+    assert wait_until(lambda: any("waiting" in path.read_text() for path in log.glob("*/tiny.log")), 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, out + err
+    assert "build apply" in err
+    project.write("scripts/last.sh", "#!/bin/sh\necho quick\n")
+    assert project.apply().code == 0
+
+
+def test_two_applies_at_once_make_one_version(project: Project) -> None:
+    project.write("scripts/last.sh", "#!/bin/sh\necho waiting\nsleep 3\n")
+    first = project.start("apply", "--yes", "--progress", "plain")
+    log = project.root / ".build/runs"
+    assert wait_until(lambda: any("waiting" in path.read_text() for path in log.glob("*/tiny.log")), 60)
+    second = project.apply("--lock-timeout", "0")
+    assert second.code == 4, second.text
+    assert "run " in second.err
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 0, err
+    assert project.versions() == ["1.0.0"]
+
+
+def test_secrets_stay_out_of_everything(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("env: {LEVEL: strict}", "secrets: {TOKEN: {env: APP_TOKEN}}"))
+    project.write("scripts/last.sh", '#!/bin/sh\necho "token: $TOKEN"\n[ "${#TOKEN}" -eq 20 ]\n')
+    secret = "s3cr3t-" + "v4lue-" + "1234567"
+    result = project.apply(env={"APP_TOKEN": secret})
+    assert result.code == 0, result.text
+    assert secret not in result.text
+    found = subprocess.run(["grep", "-rlF", secret, str(project.root)], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
+    assert any("(secret)" in path.read_text() for path in (project.root / ".build/runs").glob("*/tiny.log"))
+
+
+def test_a_missing_secret_stops_before_the_step(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("env: {LEVEL: strict}", "secrets: {TOKEN: {env: APP_TOKEN_ABSENT}}"))
+    result = project.apply()
+    assert result.code == 1
+    assert "APP_TOKEN_ABSENT" in result.err
+
+
+def test_a_gallery_that_is_read_only_blocks(project: Project) -> None:
+    gallery = project.root / "gallery"
+    gallery.mkdir()
+    subprocess.run(["mount", "--bind", str(gallery), str(gallery)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(gallery)], check=True)
+        result = project.apply()
+    finally:
+        subprocess.run(["umount", str(gallery)], check=True)
+    assert result.code == 1
+    assert "read-only" in result.text
+    assert "tiny.image.yaml:11:" in result.text
+
+
+def test_a_full_disk_is_called_that(project: Project) -> None:
+    store = project.root / ".build"
+    store.mkdir()
+    project.write("scripts/last.sh", "#!/bin/sh\ndd if=/dev/urandom of=/big bs=1M count=30\n")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(store)], check=True)
+    try:
+        result = project.apply()
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+    assert result.code == 1
+    assert "full" in result.err, result.text
+    assert project.versions() == []
+
+
+def test_retention_never_takes_the_newest(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("publish:\n", "publish:\n  retain: {versions: 1}\n"))
+    assert project.apply().code == 0
+    (project.root / "gallery/tiny/0.9.0").mkdir()
+    (project.root / "gallery/tiny/0.9.0/theirs").write_text("another tool's")
+    project.write("scripts/last.sh", "#!/bin/sh\necho other\n")
+    plan = project.build("plan")
+    assert "1.0.0" in plan.out
+    result = project.apply("--allow-delete")
+    assert result.code == 0, result.text
+    assert project.versions() == ["0.9.0", "1.0.1"]
+
+
+def test_a_vm_image_has_its_data_disks(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    disks = "disks:\n  data: [{lun: 3, size: 1GiB, filesystem: ext4, mount: /data}]\ncapture: {kind: vmImage}\n"
+    text = spec.read_text().replace("prepare:\n", f"{disks}prepare:\n")
+    spec.write_text(text.replace("echo first > /etc/first", "mountpoint /data && echo kept > /data/here"))
+    result = project.apply()
+    assert result.code == 0, result.text
+    folder = project.root / "gallery/tiny/1.0.0"
+    assert (folder / "data-3.vhd").stat().st_size == (1 << 30) + 512
+    disks = project.manifest()["disks"]
+    assert [(disk["file"], disk["lun"]) for disk in disks] == [("os.vhd", None), ("data-3.vhd", 3)]
+    assert read(folder / "data-3.vhd", "/here") == "kept\n"
+    last = read(folder / "os.vhd", "/etc/fstab").splitlines()[-1]
+    assert last.startswith("UUID=")
+    assert "nofail" in last
+
+
+def test_an_image_stands_on_another(project: Project) -> None:
+    project.write(
+        "app.image.yaml",
+        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "prepare:\n  - run: test -f /etc/last && echo app > /etc/app\npublish: {to: [{directory: {path: gallery}}]}\n",
+    )
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert (project.versions("tiny"), project.versions("app")) == (["1.0.0"], ["1.0.0"])
+    assert "No changes" in project.apply().text
+    project.write("scripts/last.sh", "#!/bin/sh\necho changed > /etc/last\n")
+    plan = project.build("plan")
+    assert plan.out.count("rebuild") >= 2
+    assert project.apply().code == 0
+    assert (project.versions("tiny"), project.versions("app")) == (["1.0.0", "1.0.1"], ["1.0.0", "1.0.1"])
+
+
+def test_what_is_not_generalized_is_refused_with_a_list(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("publish:\n", "generalize: {keep: []}\npublish:\n"))
+    # An `rm` that does nothing: what "the tool ran" does not show, the scan of the captured disk does
+    project.write(
+        "scripts/last.sh",
+        "#!/bin/sh\nset -e\nmkdir -p /root/.ssh\necho key > /root/.ssh/authorized_keys\n"
+        "printf '#!/bin/busybox sh\\nexit 0\\n' > /usr/bin/no-rm\nchmod +x /usr/bin/no-rm\n"
+        "ln -sf /usr/bin/no-rm /bin/rm\n",
+    )
+    result = project.apply()
+    assert result.code == 1, result.text
+    assert "not generalized" in result.err
+    assert "/root/.ssh/authorized_keys" in result.err
+    assert project.versions() == []
+
+
+@pytest.mark.parametrize("what", ["text", "empty", "truncated"])
+def test_a_source_that_is_no_disk(what: str, project: Project, tiny_disk: Path) -> None:
+    source = project.root / "tiny.raw"
+    source.unlink()
+    if what == "text":
+        source.write_text("not a disk\n" * 100_000)
+    elif what == "empty":
+        source.write_bytes(b"")
+    else:
+        whole = project.root / "whole.qcow2"
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(tiny_disk), str(whole)], check=True)
+        source.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        whole.unlink()
+    result = project.apply()
+    assert result.code == 1
+    assert "tiny.image.yaml:" in result.err
+    assert "hint:" in result.err
