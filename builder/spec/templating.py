@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # A unit is about a character that is read or written, or a tenth of a loop's round
 BUDGET = 5_000_000
 ROUND = 10
+COMPILATION = 2_000
 LONGEST_RANGE = 10_000
 LONGEST_RESULT = 1024 * 1024
 LONGEST_TEMPLATE = 256 * 1024
@@ -53,7 +54,8 @@ TEXT_METHODS = _words(
 MAP_METHODS = _words("get items keys values")
 # Jinja2's filters that are pure and whose result is no longer than what they are given
 FILTERS = _words(
-    """abs capitalize default first float int last length list lower max min round sort string title trim unique upper"""
+    """abs capitalize default first float int last length list lower max min round sort string title trim unique
+    upper"""
 )
 
 
@@ -79,22 +81,26 @@ def is_templated(text: str) -> bool:
 
 
 @dataclass
-class _Budget:
+class Budget:
+    """What the templates of one document may cost together."""
+
     left: int = BUDGET
 
     def spend(self, units: int) -> None:
+        """Take from what is left. Raises TemplateInvalid when there is not enough."""
         self.left -= units
         if self.left < 0:
             raise TemplateInvalid("template-too-large", "the template takes too long or makes too much text")
 
 
-def render(source: str, names: Mapping[str, Json]) -> str:
+def render(source: str, names: Mapping[str, Json], budget: Budget) -> str:
     """The text of a template. Raises TemplateInvalid."""
     import jinja2
     from jinja2.exceptions import SecurityError
 
     try:
-        template, budget = _template(source), _Budget()
+        budget.spend(COMPILATION + len(source))
+        template = _template(source)
         written = []
         length = 0
         for part in template.generate({**names, "_budget": budget}):
@@ -167,11 +173,20 @@ def _check(node: nodes.Node, depth: int) -> None:
 
 
 def _count_work(tree: nodes.Template) -> None:
-    """Let loops and joined text spend from the budget, which filters can see."""
+    """Let loops, comparisons, slices, methods, filters and joined text spend from the budget."""
     from jinja2 import nodes
 
-    for loop in list(tree.find_all(nodes.For)):
-        loop.iter = nodes.Filter(loop.iter, "_rounds", [], [], None, None, lineno=loop.lineno)
+    for node in list(tree.find_all(nodes.Node)):
+        if isinstance(node, nodes.For):
+            node.iter = _through("_rounds", node.iter)
+        elif isinstance(node, nodes.Compare | nodes.Operand):
+            node.expr = _through("_weighed", node.expr)
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+            node.node = _through("_weighed", node.node)
+        elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+            node.node.node = _through("_weighed", node.node.node)
+        elif isinstance(node, nodes.Filter) and node.name in FILTERS and node.node:
+            node.node = _through("_weighed", node.node)
     for parent in list(tree.find_all(nodes.Node)):
         for field, value in list(parent.iter_fields()):
             if isinstance(value, nodes.Concat):
@@ -180,11 +195,17 @@ def _count_work(tree: nodes.Template) -> None:
                 value[:] = [_joined(item) if isinstance(item, nodes.Concat) else item for item in value]
 
 
+def _through(name: str, node: nodes.Node) -> nodes.Filter:
+    from jinja2 import nodes
+
+    assert isinstance(node, nodes.Expr)
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
 def _joined(node: nodes.Concat) -> nodes.Filter:
     from jinja2 import nodes
 
-    listed = nodes.List(node.nodes, lineno=node.lineno)
-    return nodes.Filter(listed, "_concat", [], [], None, None, lineno=node.lineno)
+    return _through("_concat", nodes.List(node.nodes, lineno=node.lineno))
 
 
 @cache
@@ -234,7 +255,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals = {"range": _range}
     environment.filters = _filters()
-    for name in ("callable", "escaped", "filter", "test"):
+    for name in ("callable", "escaped", "filter", "in", "test"):
         del environment.tests[name]
     return environment
 
@@ -263,7 +284,7 @@ def jinja2_undefined() -> type:
     return jinja2.Undefined
 
 
-def _operate(operator: str, left: Json, right: Json, budget: _Budget) -> Json:
+def _operate(operator: str, left: Json, right: Json, budget: Budget) -> Json:
     numbers = all(isinstance(side, int | float) for side in (left, right))
     if operator == "+" and (numbers or type(left) is type(right)):
         if not numbers:
@@ -279,7 +300,7 @@ def _operate(operator: str, left: Json, right: Json, budget: _Budget) -> Json:
 
 
 def _filters() -> dict[str, Callable[..., Any]]:
-    """Every filter there is: jinja2's that are safe, those of ours that spend from the budget, and `tojson`, `quote`."""
+    """Every filter there is: those of jinja2's that are safe, and ours, which spend what they make."""
     import jinja2
     from jinja2 import filters
 
@@ -288,6 +309,12 @@ def _filters() -> dict[str, Callable[..., Any]]:
         for item in items:
             context["_budget"].spend(ROUND)
             yield item
+
+    @jinja2.pass_context
+    def weighed(context: jinja2.runtime.Context, value: Json) -> Json:
+        if isinstance(value, str | list | tuple | Mapping):
+            context["_budget"].spend(len(value))
+        return value
 
     @jinja2.pass_context
     def concat(context: jinja2.runtime.Context, parts: Sequence[Json]) -> str:
@@ -313,8 +340,11 @@ def _filters() -> dict[str, Callable[..., Any]]:
         context["_budget"].spend(len(text) + text.count("\n") * width)
         return text.replace("\n", "\n" + " " * width)
 
-    def tojson(value: Json) -> str:
-        return canonical(value).decode()
+    @jinja2.pass_context
+    def tojson(context: jinja2.runtime.Context, value: Json) -> str:
+        text = canonical(value).decode()
+        context["_budget"].spend(len(text))
+        return text
 
     def quote(value: Json) -> str:
         return shlex.quote(str(_scalar(value)))
@@ -322,6 +352,7 @@ def _filters() -> dict[str, Callable[..., Any]]:
     ours = {
         "_rounds": rounds,
         "_concat": concat,
+        "_weighed": weighed,
         "join": join,
         "replace": replace,
         "indent": indent,

@@ -1,0 +1,213 @@
+"""What the schema's findings mean, in words for people who write specs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.model.canonical import Json
+from builder.model.spec import KeyPath
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+MOST_LISTED = 12
+LONGEST_SHOWN = 60
+
+_TYPES = {
+    "object": "a map",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding of the schema. `path` leads to the value; `at_key` when it is the key that is wrong.
+
+    `meant` is the key that a misspelt one was meant to be.
+    """
+
+    path: KeyPath
+    code: str
+    message: str
+    help: str | None = None
+    at_key: bool = False
+    meant: str | None = None
+
+
+def problem_of(error: ValidationError) -> Problem:
+    """The problem that a validation error of jsonschema stands for."""
+    path = tuple(error.absolute_path)
+    describe = _MESSAGES.get(str(error.validator))
+    if describe is None:
+        return Problem(path, str(error.validator), error.message)
+    return describe(path, error)
+
+
+def shown(value: Json) -> str:
+    """A value in a message: quoted, and cut when it is long."""
+    text = f"'{value}'" if isinstance(value, str) and "'" not in value else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def listed(words: list[str]) -> str:
+    """`a, b or c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _named(path: KeyPath) -> str:
+    """What a value is called: its key, or the key of the list that it is in."""
+    for key in reversed(path):
+        if isinstance(key, str):
+            return f"'{key}'" if key == path[-1] else f"an item of '{key}'"
+    return "the document"
+
+
+def _is(value: Json) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    names: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (dict, "a map"),
+        (list, "a list"),
+        (str, "text"),
+        ((int, float), "a number"),
+    )
+    return next(name for kind, name in names if isinstance(value, kind))
+
+
+def _rule(error: ValidationError) -> Json:
+    """What the schema says for the keyword."""
+    return error.validator_value
+
+
+def _instance(error: ValidationError) -> Json:
+    return error.instance
+
+
+def _type(path: KeyPath, error: ValidationError) -> Problem:
+    wanted = [_rule(error)] if isinstance(_rule(error), str) else list(_rule(error))
+    value = _instance(error)
+    message = f"{_named(path)} must be {listed([_TYPES[name] for name in wanted])}, not {_is(value)}"
+    help = None
+    if value is None:
+        empty = {"object": "{}", "array": "[]"}
+        found = next((empty[name] for name in wanted if name in empty), None)
+        help = f"write {found}, or remove the key" if found else "write a value, or remove the key"
+    elif "string" in wanted and isinstance(value, int | float):
+        # The loader puts the text as it is written in place of this
+        help = QUOTE_IT
+    elif "array" in wanted and isinstance(value, str):
+        help = f"write [{value}]" if len(value) < LONGEST_SHOWN else None
+    elif "boolean" in wanted and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+        help = f"write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+    elif "integer" in wanted and isinstance(value, str) and value.isdigit():
+        help = f"write {value} without quotes"
+    return Problem(path, "type", message, help)
+
+
+QUOTE_IT = "put it in quotes"
+
+
+def _enum(path: KeyPath, error: ValidationError) -> Problem:
+    allowed = [str(item) for item in _rule(error)]
+    close = difflib.get_close_matches(str(error.instance), allowed, 1)
+    folded = [item for item in allowed if item.lower() == str(error.instance).lower()]
+    suggestion = next(iter([*folded, *close]), None)
+    choices = f": {listed(allowed)}" if len(allowed) <= MOST_LISTED else ""
+    message = f"{shown(error.instance)} is not a value of {_named(path)}"
+    help = f"did you mean '{suggestion}'?" if suggestion else (f"it is one of{choices}" if choices else None)
+    return Problem(path, "enum", f"{message}{choices}" if suggestion else message, help)
+
+
+def _pattern(path: KeyPath, error: ValidationError) -> Problem:
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    help = _FORMATS.get(schema.get("format", ""), schema.get("description"))
+    return Problem(path, "pattern", f"{shown(error.instance)} can't be {_named(path)}", help)
+
+
+_FORMATS = {
+    "duration": "write a length of time such as 90s, 10m or 1h30m",
+    "size": "write a size such as 512MiB, 30GiB or 1TiB",
+}
+
+
+def _key_pattern(path: KeyPath, error: ValidationError) -> Problem:
+    return Problem(path, "key-pattern", f"{shown(error.instance)} can't be a name here", at_key=True)
+
+
+def _unknown_key(path: KeyPath, error: ValidationError) -> Problem:
+    meant, known = _rule(error), _instance(error)
+    help = None
+    if meant:
+        help = f"did you mean '{meant}'?"
+    elif known and len(known) <= MOST_LISTED:
+        help = f"keys are: {', '.join(known)}"
+    return Problem(path, "unknown-key", f"unknown key '{path[-1]}'", help, at_key=True, meant=meant or None)
+
+
+def _missing_key(path: KeyPath, error: ValidationError) -> Problem:
+    where = f" in {_named(path)}" if path else ""
+    return Problem(path, "missing-key", f"key '{error.validator_value}' is missing{where}", at_key=True)
+
+
+def _few(path: KeyPath, error: ValidationError) -> Problem:
+    choices = _choices(error)
+    if choices:
+        return Problem(path, "empty", f"{_named(path)} needs one key", f"one of: {', '.join(choices)}", at_key=True)
+    return Problem(path, "empty", f"{_named(path)} must not be empty")
+
+
+def _many(path: KeyPath, error: ValidationError) -> Problem:
+    keys = list(_instance(error))
+    if _choices(error):
+        message = f"{_named(path)} can have one key, not {len(keys)}: it already has '{keys[0]}'"
+        help = "write each step as an item of its own" if path and isinstance(path[-1], int) else None
+        return Problem((*path, keys[1]), "one-of", message, help, at_key=True)
+    return Problem(path, "too-many", f"{_named(path)} can have at most {error.validator_value} entries")
+
+
+def _choices(error: ValidationError) -> list[str]:
+    schema = error.schema
+    if not isinstance(schema, Mapping) or schema.get("maxProperties") != 1:
+        return []
+    return list(schema.get("properties", {}))
+
+
+def _limit(text: str) -> Callable[[KeyPath, ValidationError], Problem]:
+    def problem(path: KeyPath, error: ValidationError) -> Problem:
+        return Problem(path, str(error.validator), f"{_named(path)} {text.format(error.validator_value)}")
+
+    return problem
+
+
+def _duplicate_item(path: KeyPath, error: ValidationError) -> Problem:
+    return Problem(path, "duplicate-item", f"{shown(error.instance)} is listed twice")
+
+
+_MESSAGES: Mapping[str, Callable[[KeyPath, ValidationError], Problem]] = {
+    "type": _type,
+    "enum": _enum,
+    "pattern": _pattern,
+    "key-pattern": _key_pattern,
+    "unknown-key": _unknown_key,
+    "missing-key": _missing_key,
+    "minProperties": _few,
+    "maxProperties": _many,
+    "minItems": _limit("must not be empty"),
+    "maxItems": _limit("can have at most {} items"),
+    "minLength": _limit("must not be empty"),
+    "maxLength": _limit("can have at most {} characters"),
+    "minimum": _limit("must be at least {}"),
+    "maximum": _limit("can be at most {}"),
+    "duplicate-item": _duplicate_item,
+}
