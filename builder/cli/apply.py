@@ -17,6 +17,7 @@ from builder.errors import BuildError, ExitCode, PolicyDenied, SomeImagesFailed
 if TYPE_CHECKING:
     from builder.apply.executor import Executor
     from builder.cli.planning import Planned
+    from builder.events import Listener
     from builder.model.plan import ImagePlan, Plan
 
 # In a terminal a person would rather know at once; a pipeline would rather wait for its neighbour
@@ -144,7 +145,7 @@ def _executor(
     from builder.records.store import Store
     from builder.report.progress import JsonLines, both, progress_for
 
-    listener = stack.enter_context(progress_for(mode.value))
+    listener: Listener = stack.enter_context(progress_for(mode.value))
     if events is not None:
         file = stack.enter_context(events.open("w", encoding="utf-8"))
         listener = both(listener, JsonLines(file))
