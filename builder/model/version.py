@@ -1,10 +1,10 @@
-"""Versions: three numbers, each of 32 bits, ordered as numbers (the rule of Azure Compute Gallery)."""
+"""Versions: three numbers, each a signed 32-bit integer, ordered as numbers (the rule of Azure Compute Gallery)."""
 
 from __future__ import annotations
 
 import re
 
-LARGEST_PART = 2**32 - 1
+LARGEST_PART = 2**31 - 1
 
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})")
 

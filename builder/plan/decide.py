@@ -143,13 +143,10 @@ class _Decider:
 
     def decide(self) -> Decision:
         """The plan; the machine is only asked about what the destinations don't settle."""
-        try:
-            neutral = self._steps(self.situation.image, self.token)
-        except BuildError:
-            if self.facts.blockers:
-                # What the machine says against the image explains more than the step that couldn't be made of it
-                return Decision(self._blocked(_as_reasons(self.facts.blockers)))
-            raise
+        if self.facts.blockers and not self.facts.source:
+            # Without its source an image has no digest that could be compared
+            return Decision(self._blocked(_as_reasons(self.facts.blockers)))
+        neutral = self._steps(self.situation.image, self.token)
         files = tuple(file for step in neutral for file in step.files)
         return Decision(self._plan(image_digest(neutral)), files)
 

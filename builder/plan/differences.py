@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from builder.model.canonical import canonical
+
 CONTEXT_LINES = 3
 # Longer values are compared line by line instead of being put on one line
 LONGEST_INLINE = 100
@@ -53,7 +55,7 @@ def _first_changed_line(lines: tuple[str, ...]) -> int:
 
 def differences(before: Any, after: Any, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:  # noqa: ANN401
     """The smallest parts of two JSON values that differ, in the order of the keys of `after`."""
-    if before == after and type(before) is type(after):
+    if before is not _ABSENT and after is not _ABSENT and canonical(before) == canonical(after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in [*after, *(key for key in before if key not in after)]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Planner:
 
     machine_for: Callable[[ImageSpec], Machine]
     destinations_for: Callable[[ImageSpec], Sequence[Destination]]
-    kinds: KindRegistry = KINDS
+    kinds: KindRegistry = field(default_factory=lambda: KINDS)
     tool: str = __version__
     now: Callable[[], datetime] = _now
     new_id: Callable[[], str] = _new_id

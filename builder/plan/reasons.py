@@ -181,7 +181,7 @@ def _source(before: _Known, after: _Known) -> Iterator[Reason]:
         key = "digest" if same_version else "version"
         yield Reason(
             "upstream_image_rebuilt",
-            f"image {after.inputs.get('image')}, which it stands on, is another",
+            f"its base image {after.inputs.get('image')} changed",
             _place(after, ()),
             before=_shortened(before.inputs.get(key)),
             after=_shortened(after.inputs.get(key)),
@@ -226,17 +226,18 @@ def _files(before: _Known, after: _Known) -> Iterator[Reason]:
         old = before.files.get(path)
         if old is None:
             if before.inputs == after.inputs:
-                yield Reason("file_changed", f"{path} is new ({after.label})", Place(path), after=_described(file))
+                yield Reason("file_changed", f"{path} is new (step {after.index})", Place(path), after=_described(file))
         elif old.sha256 != file.sha256:
             yield _file_changed(old, file, after)
     if before.inputs == after.inputs:
         for path, old in before.files.items():
             if path not in after.files:
-                yield Reason("file_changed", f"{path} is gone ({after.label})", Place(path), before=_described(old))
+                message = f"{path} is gone (step {after.index})"
+                yield Reason("file_changed", message, Place(path), before=_described(old))
 
 
 def _file_changed(old: FileInput, new: FileInput, step: _Known) -> Reason:
-    message = f"{new.path} changed ({step.label})"
+    message = f"{new.path} changed (step {step.index})"
     if old.text is None or new.text is None:
         return Reason("file_changed", message, Place(new.path), before=_described(old), after=_described(new))
     diff, line = unified(old.text, new.text)

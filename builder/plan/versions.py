@@ -1,29 +1,22 @@
-"""Version numbers: three parts, compared as numbers, each within a signed 32-bit integer (Azure Compute Gallery)."""
+"""Which version is published next, and which published versions a spec is about."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from builder.errors import BuildError
+from builder.model.version import LARGEST_PART, is_version, version_key
 
-LARGEST_PART = 2**31 - 1
 FIRST = "1.0.0"
 AUTO = "auto"
-
-_EXACT = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
 
 Parts = tuple[int, int, int]
 
 
 def parse(text: str) -> Parts | None:
-    """The parts of a version; None for what isn't one (another tool may name its folders as it likes)."""
-    match = _EXACT.fullmatch(text)
-    if match is None or max(map(len, match.groups())) > len(str(LARGEST_PART)):
-        return None
-    major, minor, patch = (int(part) for part in match.groups())
-    return (major, minor, patch) if max(major, minor, patch) <= LARGEST_PART else None
+    """The parts of a version; None for what isn't one (another tool may name its versions as it likes)."""
+    return version_key(text) if is_version(text) else None
 
 
 def order(text: str) -> tuple[Parts, str]:

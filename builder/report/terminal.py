@@ -44,7 +44,7 @@ def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDT
     width = max(width, NARROWEST)
     lines: list[Line] = []
     for reason in presentation.stale:
-        lines += _wrapped([Span("STALE", DELETED)], f"because {printable(reason)}", 6, width)
+        lines += _wrapped([Span("STALE", DELETED)], f"because {printable(reason)}", width)
     lines += [[Span(f"build {plan.tool}, {plural(len(plan.images), 'image')} checked")], []]
     changed = changed_images(plan)
     if changed:
@@ -83,38 +83,38 @@ def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator
     yield from _with_place(head, sentence(image), image.place, width)
     limit = None if presentation.full else SECTION_LINES
     yield from _because(image, limit, width)
-    if image.action in (Action.BLOCKED, Action.RETIRE):
-        if image.retires:
-            yield from _section("deletes", [[Span(", ".join(image.retires))]], None)
-            yield from _section("at", [[Span(printable(name))] for name in image.destinations], limit)
-        return
-    yield from _section("steps", [[Span(step_ranges(image))]], None)
-    yield from _section("", _steps(image), limit)
-    changes = [
-        [
-            Span(change_sign(change.action), STYLES[change_sign(change.action)]),
-            Span(
-                f" {change.kind} {printable(change.name)}" + (f"  {printable(change.detail)}" if change.detail else "")
-            ),
-        ]
-        for change in image.changes
-        if change.kind != "version"
-    ]
-    yield from _section("changes", changes, limit)
-    targets = [[Span(f"{printable(name)}, version {image.version}")] for name in image.destinations]
-    yield from _section("publish", targets, limit)
+    if running(image) and image.action != Action.RETIRE:
+        yield from _section("steps", [[Span(step_ranges(image))]], None)
+        yield from _section("", _steps(image), limit)
+    yield from _section("changes", _changes(image), limit)
     if image.retires:
-        yield from _section("deletes", [[Span(f"{', '.join(image.retires)}  (retention)")]], None)
+        why = "" if image.action == Action.RETIRE else " (retention)"
+        label = [Span(" " * INDENT + "deletes".ljust(LABEL - 1))]
+        yield from _wrapped(label, ", ".join(image.retires) + why, width)
+    if image.action == Action.RETIRE:
+        yield from _section("at", [[Span(printable(name))] for name in image.destinations], limit)
+
+
+def _changes(image: ImagePlan) -> list[Line]:
+    lines: list[Line] = []
+    for change in image.changes:
+        # Versions have their own lines: the step that publishes, and "deletes"
+        if change.kind == "version":
+            continue
+        sign = change_sign(change.action)
+        detail = f"  {printable(change.detail)}" if change.detail else ""
+        lines.append([Span(sign, STYLES[sign]), Span(f" {change.kind} {printable(change.name)}{detail}")])
+    return lines
 
 
 def _because(image: ImagePlan, limit: int | None, width: int) -> Iterator[Line]:
     shown = image.reasons if limit is None else image.reasons[:limit]
     for index, reason in enumerate(shown):
-        label = Span(" " * INDENT + ("because" if index == 0 else "").ljust(LABEL))
+        label = Span(" " * INDENT + ("because" if index == 0 else "").ljust(LABEL - 1))
         yield from _with_place([label], printable(transition(reason)), reason.place, width)
         yield from _diff(reason, limit)
         if reason.help:
-            yield from _wrapped([Span(" " * (INDENT + LABEL))], f"hint: {printable(reason.help)}", 0, width)
+            yield from _wrapped([Span(" " * (INDENT + LABEL - 1))], f"hint: {printable(reason.help)}", width)
     if len(image.reasons) > len(shown):
         yield [Span(" " * (INDENT + LABEL) + f"... {len(image.reasons) - len(shown)} more (--full)")]
 
@@ -156,7 +156,7 @@ def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:
     elif presentation.saved_as is not None and plan.has_changes:
         yield [Span(f"Saved {presentation.saved_as} (id {plan.id}, expires {plan.expires}).")]
         yield [Span(f"To do exactly this:  {commands[0]}")]
-    elif plan.has_changes:
+    elif plan.has_changes and not presentation.applying:
         yield [Span("Note: this plan is not saved: apply will make its own and ask.")]
         yield [Span(f"To apply:     {commands[0]}")]
         yield [Span(f"To save it:   {commands[1]}")]
@@ -169,17 +169,18 @@ def _with_place(head: list[Span], text: str, place: Place | None, width: int, *,
     if start + max(column, _cells(text)) + 2 + _cells(where) <= width:
         yield [*head, Span(f" {_padded(text, column)}"), *([Span(f"  {where}")] if where else [])]
         return
-    yield from _wrapped(head, text, start, width)
+    yield from _wrapped(head, text, width)
     if where:
         yield [Span(" " * start + where)]
 
 
-def _wrapped(head: list[Span], text: str, indent: int, width: int) -> Iterator[Line]:
-    room = max(width - max(indent, sum(_cells(span.text) for span in head)), NARROWEST // 2)
+def _wrapped(head: list[Span], text: str, width: int) -> Iterator[Line]:
+    """`head`, a space, and the text; what doesn't fit goes on below its beginning."""
+    start = sum(_cells(span.text) for span in head) + 1
+    room = max(width - start, NARROWEST // 2)
     first, *rest = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-    yield [*head, Span(f" {first}" if indent else first)]
-    margin = indent or sum(_cells(span.text) for span in head)
-    yield from ([Span(" " * margin + line)] for line in rest)
+    yield [*head, Span(f" {first}")]
+    yield from ([Span(" " * start + line)] for line in rest)
 
 
 def _cells(text: str) -> int:

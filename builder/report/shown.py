@@ -1,0 +1,185 @@
+"""What `build show` shows besides plans: the versions of images, and runs. As data, and as text made from that data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from builder.model.canonical import short
+from builder.model.observed import Published, PublishedVersion
+from builder.report.plan_words import plural, printable
+from builder.report.units import bytes_text, seconds_text
+
+FORMAT = "1.0"
+
+
+def versions_document(image: str, published: Sequence[Published]) -> dict[str, Any]:
+    """The versions of an image, the newest first, by destination."""
+    return {
+        "format_version": FORMAT,
+        "image": image,
+        "destinations": [
+            {
+                "destination": held.destination,
+                "newest": held.newest.version if held.newest else None,
+                "versions": [_version(item) for item in reversed(held.versions)],
+                "blockers": [blocker.message for blocker in held.blockers],
+            }
+            for held in published
+        ],
+    }
+
+
+def _version(item: PublishedVersion) -> dict[str, Any]:
+    manifest = item.manifest
+    if manifest is None:
+        return {"version": item.version, "location": item.location, "foreign": True}
+    return {
+        "version": item.version,
+        "location": item.location,
+        "foreign": False,
+        "created": manifest.created,
+        "digest": manifest.digest,
+        "run": manifest.run,
+        "size": sum(disk.size for disk in manifest.disks),
+        "data_bytes": sum(disk.data_bytes for disk in manifest.disks),
+        "disks": len(manifest.disks),
+        "tests": {"passed": sum(bool(test.get("passed")) for test in manifest.tests), "total": len(manifest.tests)},
+    }
+
+
+def versions_text(document: Mapping[str, Any]) -> str:
+    """The versions as a table for each destination."""
+    lines = []
+    for held in document["destinations"]:
+        lines.append(f"{printable(document['image'])} at {printable(held['destination'])}")
+        lines += [f"  cannot be published to: {printable(message)}" for message in held["blockers"]]
+        if not held["versions"]:
+            lines.append("  no versions yet")
+            continue
+        rows = [("VERSION", "CREATED", "DIGEST", "DATA", "TESTS", "LOCATION"), *map(_row, held["versions"])]
+        lines += _table(rows)
+    return "\n".join(lines) + "\n"
+
+
+def _row(version: Mapping[str, Any]) -> tuple[str, ...]:
+    if version["foreign"]:
+        return (version["version"], "not made by build", "", "", "", version["location"])
+    tests = version["tests"]
+    return (
+        version["version"],
+        version["created"],
+        short(version["digest"]),
+        f"{bytes_text(version['data_bytes'])} of {bytes_text(version['size'])}",
+        f"{tests['passed']} of {tests['total']} passed" if tests["total"] else "none",
+        version["location"],
+    )
+
+
+def overview_document(images: Mapping[str, Sequence[Published]], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every image with its newest version at each destination, and the latest runs."""
+    return {
+        "format_version": FORMAT,
+        "images": [
+            {
+                "image": name,
+                "destinations": [
+                    {"destination": held.destination, "newest": _version(held.newest) if held.newest else None}
+                    for held in published
+                ],
+            }
+            for name, published in images.items()
+        ],
+        "runs": list(runs),
+    }
+
+
+def overview_text(document: Mapping[str, Any]) -> str:
+    """The overview as two tables."""
+    rows = [("IMAGE", "NEWEST", "CREATED", "DESTINATION")]
+    for image in document["images"]:
+        for held in image["destinations"]:
+            newest = held["newest"] or {"version": "none", "created": ""}
+            rows.append((image["image"], newest["version"], newest["created"], held["destination"]))
+    lines = list(_table(rows))
+    if document["runs"]:
+        run_rows = [
+            (run["run"], run["state"], ", ".join(image["image"] for image in run["images"])) for run in document["runs"]
+        ]
+        lines += ["", *_table([("RUN", "STATE", "IMAGES"), *run_rows])]
+    return "\n".join(lines) + "\n"
+
+
+def run_document(run: str, entries: Sequence[Mapping[str, Any]], *, alive: bool, folder: str) -> dict[str, Any]:
+    """A run, told from its journal. `state` is running, done, failed, or died (its process ended without a word)."""
+    begin = _first(entries, "run.begin")
+    end = _first(entries, "run.end")
+    images: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        name = entry.get("image")
+        if name is None:
+            continue
+        image = images.setdefault(
+            name, {"image": name, "state": "died", "action": "", "version": None, "steps_done": 0}
+        )
+        match entry["entry"]:
+            case "image.begin":
+                image |= {
+                    "action": entry["action"],
+                    "version": entry["version"],
+                    "state": "running" if alive else "died",
+                }
+            case "image.end":
+                image |= {"state": "done", "locations": entry["locations"]}
+            case "image.failed":
+                image |= {"state": "failed", "code": entry["code"], "error": entry["error"]}
+            case "step.end":
+                image["steps_done"] += 1
+    failed = bool(end and end.get("failed")) or any(image["state"] == "failed" for image in images.values())
+    return {
+        "format_version": FORMAT,
+        "run": run,
+        "plan": begin.get("plan") if begin else None,
+        "state": "running" if alive else "died" if end is None else "failed" if failed else "done",
+        "started": begin.get("time") if begin else None,
+        "ended": end.get("time") if end else None,
+        "seconds": _seconds(begin, end),
+        "folder": folder,
+        "images": list(images.values()),
+    }
+
+
+def run_text(document: Mapping[str, Any]) -> str:
+    """A run for people: what became of each image, and where its log is."""
+    took = f" after {seconds_text(document['seconds'])}" if document["seconds"] is not None else ""
+    lines = [f"run {printable(document['run'])} (plan {document['plan'] or 'unknown'}): {document['state']}{took}"]
+    for image in document["images"]:
+        version = f" {image['version']}" if image["version"] else ""
+        lines.append(
+            f"  {printable(image['image'])}: {image['action']}{version} {image['state']}, "
+            f"{plural(image['steps_done'], 'step')} run"
+        )
+        if "error" in image:
+            lines.append(f"    error[{image['code']}]: {printable(image['error'])}")
+        lines += [f"    {printable(location)}" for location in image.get("locations", ())]
+    lines.append(f"  logs and journal: {document['folder']}")
+    return "\n".join(lines) + "\n"
+
+
+def _first(entries: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    return next((entry for entry in entries if entry["entry"] == name), None)
+
+
+def _seconds(begin: Mapping[str, Any] | None, end: Mapping[str, Any] | None) -> float | None:
+    from datetime import datetime
+
+    if begin is None or end is None:
+        return None
+    return (datetime.fromisoformat(end["time"]) - datetime.fromisoformat(begin["time"])).total_seconds()
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    clean = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
+    for row in clean:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
