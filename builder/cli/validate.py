@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,8 @@ import typer
 
 from builder.cli.common import Environment, Paths, Variables, parse_variables
 from builder.errors import ExitCode, SpecInvalid
+
+MOST_NAMES = 10
 
 
 class Format(StrEnum):
@@ -31,18 +32,24 @@ def command(
     from builder.report import diagnostics as report
     from builder.spec.loader import load
 
-    found: tuple[object, ...] = ()
     try:
         loaded = load(paths or [], environment=env, variables=parse_variables(var))
-        names, found, root = [document.name for document in loaded.documents], (), loaded.root
+        names, found, root = [document.name for document in loaded.documents], loaded.warnings, loaded.root
     except SpecInvalid as error:
-        names, found, root = [], error.diagnostics, error.root
+        names, found, root = [], error.diagnostics, error.root or Path()
     if format is Format.JSON:
         print(report.as_json(found, names))
     elif format is Format.SARIF:
         print(report.as_sarif(found))
-    elif found:
-        print(report.as_text(found, root), file=sys.stderr)
     else:
-        print(f"{len(names)} {'image is' if len(names) == 1 else 'images are'} valid: {_few(names)}")
-    return ExitCode.SPEC_INVALID if found else ExitCode.DONE
+        if found:
+            print(report.as_text(found, root))
+        if names:
+            print(_valid(names))
+    return ExitCode.DONE if names else ExitCode.SPEC_INVALID
+
+
+def _valid(names: list[str]) -> str:
+    """`3 images are valid: base, db, web`."""
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return f"{len(names)} {'image is' if len(names) == 1 else 'images are'} valid: {shown}"

@@ -111,7 +111,7 @@ def without_keyword(schema: Schema, keyword: str) -> Schema:
 
 def _bare(schema: Schema) -> Schema:
     """A copy without what only people read; a pattern keeps its description, for the message."""
-    people = {"default", "examples"} | ({"description", "format"} if "pattern" not in schema else set())
+    people = {"default", "examples", "shortFor"} | ({"description", "format"} if "pattern" not in schema else set())
     kept = {name: value for name, value in schema.items() if name not in people}
     return map_schema(kept, _bare)
 

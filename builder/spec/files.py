@@ -1,0 +1,48 @@
+"""Files of the repository that a spec names: found without ever leaving the project's root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FileInvalid(Exception):
+    """A name that doesn't lead to a file of the repository."""
+
+    def __init__(self, code: str, message: str, help: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.help = code, message, help
+
+
+def repository_path(folder: Path, name: str, root: Path, *, folders: bool = False) -> Path:
+    """The file that a spec in `folder` means by `name`, with links followed. Raises FileInvalid.
+
+    `folders` allows a folder too. Neither `..` nor a link may lead out of `root`: a spec from a pull request must not
+    put the host's own files into an image.
+    """
+    if name.startswith(("/", "~")) or "\0" in name:
+        raise FileInvalid("path-outside", f"'{name}' must be relative to the spec's folder")
+    try:
+        resolved = (folder / name).resolve()
+    except (OSError, RuntimeError) as error:
+        raise FileInvalid("file-missing", f"'{name}' can't be followed: {error}") from error
+    if not resolved.is_relative_to(root.resolve()):
+        raise FileInvalid("path-outside", f"'{name}' leads out of the project", "copy the file into the repository")
+    if not resolved.exists():
+        raise FileInvalid("file-missing", f"'{name}' does not exist", _near(folder / name))
+    if resolved.is_dir() and not folders:
+        raise FileInvalid("file-missing", f"'{name}' is a folder; a file is needed")
+    if not resolved.is_file() and not resolved.is_dir():
+        raise FileInvalid("file-missing", f"'{name}' is no regular file")
+    return resolved
+
+
+def _near(path: Path) -> str | None:
+    """A file beside the missing one with a similar name."""
+    import difflib
+
+    try:
+        names = [item.name for item in path.parent.iterdir()]
+    except OSError:
+        return "paths are relative to the spec's folder"
+    close = difflib.get_close_matches(path.name, names, 1)
+    return f"did you mean '{close[0]}'?" if close else "paths are relative to the spec's folder"

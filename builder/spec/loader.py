@@ -1,0 +1,200 @@
+"""Reads a project's specs: YAML text to images, rendered, checked and complete. Runs nothing, writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.errors import BuildError, Diagnostic, Place, SpecInvalid
+from builder.model.canonical import Json
+from builder.model.spec import ImageDocument
+from builder.spec.drafts import Draft
+from builder.spec.fill import merged
+from builder.spec.places import Layer, LayeredPlaces
+from builder.spec.project import (
+    ProjectConfig,
+    find_root,
+    load_project,
+    read_text,
+    spec_files,
+)
+from builder.spec.rules import check_images
+from builder.spec.schema import load_schema
+from builder.spec.templating import Budget, Scope
+from builder.spec.variables import combinations, has_templates, scope_of, variables_of
+from builder.spec.yaml_text import YamlInvalid, parse
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Valid specs. `inputs` is the sha256 of every file that made them, by its path below `root`."""
+
+    root: Path
+    project: ProjectConfig
+    documents: tuple[ImageDocument, ...]
+    inputs: Mapping[str, str]
+    warnings: tuple[Diagnostic, ...] = ()
+
+
+@dataclass
+class _Reading:
+    """What is being read: the settings that hold for all specs, and what was found so far."""
+
+    project: ProjectConfig
+    environment: str | None
+    variables: Mapping[str, str]
+    inputs: dict[str, str]
+    drafts: dict[str, list[Draft]] = field(default_factory=dict)
+    found: dict[Diagnostic, None] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
+
+
+def load(
+    paths: Sequence[Path], *, environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> Loaded:
+    """The images of spec files, of folders of them, or (without paths) of the whole project.
+
+    Images that those stand on are loaded too. `environment` is one of build.yaml's; `variables` win over all others.
+    Raises SpecInvalid with everything that is wrong with all of them, and BuildError when there is nothing to load.
+    """
+    root = find_root((paths[0] if paths else Path()).resolve())
+    project, inputs = load_project(root, environment)
+    given = dict(variables or {})
+    reading = _Reading(project, environment, given, inputs, unused=set(given))
+    reading.unused -= _declared(project, environment)
+    files, wrong = spec_files(project, paths)
+    if not files and not wrong:
+        raise BuildError(
+            f"there are no specs in {root}",
+            code="no-specs",
+            hint=f"specs are looked for in {', '.join(project.specs)}; `build init` writes a first one",
+        )
+    reading.found |= dict.fromkeys(wrong)
+    for file in files:
+        _read(reading, file)
+    _read_bases(reading)
+    drafts = [draft for made in reading.drafts.values() for draft in made]
+    for draft in drafts:
+        reading.found |= dict.fromkeys(draft.check())
+    specs = [draft.checked for draft in drafts if draft.checked]
+    reading.found |= dict.fromkeys(check_images(specs, complete=len(specs) == len(drafts)))
+    if any(item.severity == "error" for item in reading.found):
+        raise SpecInvalid(list(reading.found), root=root)
+    _refuse_unused(reading)
+    documents = tuple(draft.document() for draft in drafts)
+    return Loaded(root, project, documents, reading.inputs, tuple(sorted(reading.found)))
+
+
+def _declared(project: ProjectConfig, environment: str | None) -> set[str]:
+    own = project.environments[environment].get("vars", {}) if environment else {}
+    return {*project.vars, *own}
+
+
+def _refuse_unused(reading: _Reading) -> None:
+    """A variable that nothing uses is most likely misspelt."""
+    if reading.unused:
+        name = min(reading.unused)
+        raise BuildError(f"no spec has a variable {name!r}", code="unknown-variable", hint="see `vars` in the specs")
+
+
+def _read(reading: _Reading, file: Path) -> None:
+    """Read a spec file into drafts, once."""
+    root = reading.project.root
+    name = file.relative_to(root).as_posix()
+    if name in reading.drafts:
+        return
+    reading.drafts[name] = []
+    try:
+        # A link may lead anywhere: what a pull request shows must be what is read
+        if not file.resolve().is_relative_to(root):
+            raise YamlInvalid(Diagnostic(Place(name), "path-outside", "leads out of the project"))
+        data = read_text(file, name)
+        document = parse(data, name)
+    except YamlInvalid as invalid:
+        reading.found[invalid.diagnostic] = None
+        return
+    reading.inputs[name] = hashlib.sha256(data).hexdigest()
+    reading.unused -= {variable for variable in reading.unused if variable.encode() in data}
+    reading.found |= dict.fromkeys(document.problems)
+    if not isinstance(document.value, dict):
+        what = "is empty" if document.value is None else "must be a map of keys and values"
+        help = "`build init` writes a spec to start from"
+        reading.found[Diagnostic(Place(name), "type", f"the spec {what}", help)] = None
+        return
+    reading.drafts[name] = _drafts(reading, Layer(document), name)
+
+
+def _drafts(reading: _Reading, own: Layer, name: str) -> list[Draft]:
+    """One draft for each combination of a document's matrix; one for a document without."""
+    project, document = reading.project, own.document
+    layers, base = _defaults(project, reading.environment)
+    value = merged(base, document.value, load_schema("image").schema) if base else document.value
+    places = LayeredPlaces((own, *layers))
+    budget = Budget()
+    templated = has_templates({key: item for key, item in value.items() if key not in ("vars", "matrix")})
+    broken = any(_broken(value, part) for part in ("vars", "matrix"))
+    if broken:
+        # Its names can't be known: what can be checked without them is
+        return [Draft(name, project.root, value, places, {}, budget, templated=templated, names_known=False)]
+    made, problems = combinations(document, value["matrix"]) if "matrix" in value else ([{}], [])
+    reading.found |= dict.fromkeys(problems)
+    variables = variables_of(project, document, reading.environment, reading.variables)
+    drafts = []
+    for combination in made:
+        names: dict[str, Json] = {
+            "environment": reading.environment or "",
+            "matrix": Scope("matrix", combination),
+        }
+        scope, problems = scope_of(variables, names, budget)
+        reading.found |= dict.fromkeys(problems)
+        names["vars"] = scope
+        drafts.append(
+            Draft(name, project.root, value, places, names, budget, templated=templated, names_known=not problems)
+        )
+    return drafts
+
+
+def _broken(value: Mapping[str, Json], part: str) -> bool:
+    return part in value and bool(load_schema("image").part(part).check(value[part]))
+
+
+def _defaults(project: ProjectConfig, environment: str | None) -> tuple[list[Layer], Mapping[str, Json]]:
+    """The layers under every document, nearest first, and what they hold together."""
+    if project.document is None:
+        return [], {}
+    layers = [Layer(project.document, ("defaults",))]
+    base = project.defaults
+    if environment and "defaults" in project.environments[environment]:
+        layers.insert(0, Layer(project.document, ("environments", environment, "defaults")))
+        base = merged(base, project.environments[environment]["defaults"], load_schema("image").schema)
+    return layers, base
+
+
+def _read_bases(reading: _Reading) -> None:
+    """Read what images stand on, when it was not among the given paths."""
+    others: list[Path] | None = None
+    while True:
+        drafts = [draft for made in reading.drafts.values() for draft in made]
+        names = {draft.name_guess() for draft in drafts}
+        missing = {draft.base_guess() for draft in drafts} - names - {None}
+        if not missing:
+            return
+        if others is None:
+            others = spec_files(reading.project, [])[0]
+        unread = [file for file in others if file.relative_to(reading.project.root).as_posix() not in reading.drafts]
+        if not _read_named(reading, unread, missing):
+            return
+
+
+def _read_named(reading: _Reading, files: Iterable[Path], names: set[str | None]) -> bool:
+    """Read the files that hold images of these names, and no others."""
+    root, found = reading.project.root, False
+    for file in files:
+        trial = _Reading(reading.project, reading.environment, reading.variables, {})
+        _read(trial, file)
+        if any(draft.name_guess() in names for made in trial.drafts.values() for draft in made):
+            _read(reading, root / file.relative_to(root))
+            found = True
+    return found
