@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("init", "builder.cli.init", "Write a first spec with comments, and build.yaml."),
     ("validate", "builder.cli.validate", "Check specs and show every error with its place."),
+    ("plan", "builder.cli.plan", "Show what apply would do, and why. Runs nothing."),
+    ("apply", "builder.cli.apply", "Carry a plan out: build, test, publish."),
+    ("show", "builder.cli.show", "Show versions of an image, a run, or a saved plan."),
+    ("gc", "builder.cli.gc", "Remove what the local store needs no more."),
     ("schema", "builder.cli.schema", "Print a published JSON Schema."),
 )
 
