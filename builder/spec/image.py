@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.model.canonical import Json
@@ -20,6 +20,12 @@ from builder.model.spec import (
 )
 from builder.spec.schema import load_schema
 
+# The size of a build VM by architecture and security type, where the author names none
+VM_SIZES = {
+    ("x64", "ConfidentialVM"): "Standard_DC2as_v5",
+    ("x64", ""): "Standard_D2s_v5",
+    ("arm64", ""): "Standard_D2ps_v5",
+}
 # Sources that this host can work with by itself: `machine` is then local unless the author says otherwise
 LOCAL_SOURCES = frozenset({"file", "bootstrap", "image"})
 
@@ -55,16 +61,22 @@ def choice(value: Mapping[str, Json], path: KeyPath) -> Choice:
     return Choice(kind, values, (*path, kind))
 
 
-def choices(values: list[Json], path: KeyPath) -> tuple[Choice, ...]:
+def choices(values: Sequence[Json], path: KeyPath) -> tuple[Choice, ...]:
     """The choices of a list."""
     return tuple(choice(value, (*path, index)) for index, value in enumerate(values))
 
 
 def _machine(value: Mapping[str, Json], source: Choice) -> Choice:
     if "machine" in value:
-        return choice(value["machine"], ("machine",))
-    kind = "local" if source.kind in LOCAL_SOURCES else "azure"
-    return Choice(kind, defaults_of("machine", kind), ("machine",))
+        machine = choice(value["machine"], ("machine",))
+    else:
+        kind = "local" if source.kind in LOCAL_SOURCES else "azure"
+        machine = Choice(kind, defaults_of("machine", kind), ("machine",))
+    if machine.kind == "azure" and "size" not in machine.values:
+        architecture, security = value["os"]["architecture"], machine.values.get("security", {}).get("type", "")
+        size = VM_SIZES.get((architecture, security)) or VM_SIZES[architecture, ""]
+        return Choice(machine.kind, {**machine.values, "size": [size]}, machine.path)
+    return machine
 
 
 def defaults_of(part: str, kind: str) -> dict[str, Json]:
@@ -88,8 +100,16 @@ def _generalize(value: Json) -> GeneralizeSpec | None:
     return GeneralizeSpec(**{key: tuple(items) for key, items in names.items()})
 
 
+def _destination(destination: Choice) -> Choice:
+    if destination.kind != "gallery" or "regions" not in destination.values:
+        return destination
+    shared = {key: destination.values[key] for key in ("replicas", "storageType")}
+    regions = [{**shared, **region} for region in destination.values["regions"]]
+    return Choice(destination.kind, {**destination.values, "regions": regions}, destination.path)
+
+
 def _publish(value: Mapping[str, Json]) -> PublishSpec:
-    to = choices(value.get("to", ()), ("publish", "to"))
+    to = tuple(_destination(item) for item in choices(value.get("to", ()), ("publish", "to")))
     retain = value.get("retain")
     return PublishSpec(
         version=value.get("version", "auto"),

@@ -9,20 +9,64 @@ from collections.abc import Callable, Iterator, Sequence
 
 from builder.errors import Diagnostic
 from builder.model.spec import ImageSpec
+from builder.spec.rules import disks, files, machines, publishing, steps, together
+from builder.spec.rules.base import Rule
 
-Rule = Callable[[ImageSpec], Iterator[Diagnostic]]
+IMAGE_RULES: tuple[Rule, ...] = (
+    machines.local_machine,
+    machines.azure_machine,
+    machines.bootstrap_release,
+    machines.file_source,
+    machines.step_family,
+    machines.secret_origin,
+    machines.generation,
+    machines.security,
+    machines.vm_sizes,
+    machines.licence,
+    disks.lun_once,
+    disks.disk_sizes,
+    disks.destination_sizes,
+    disks.mounts,
+    disks.windows_data_disks,
+    disks.os_image_alone,
+    files.repository_files,
+    files.one_content,
+    files.image_paths,
+    files.paths_once,
+    files.script_lines,
+    files.vm_data,
+    steps.opposites,
+    steps.empty_steps,
+    steps.users_once,
+    steps.roles_without_sysprep,
+    steps.operations,
+    steps.provision_first,
+    steps.identity_of_generalized,
+    publishing.version_parts,
+    publishing.tags,
+    publishing.inside_project,
+    publishing.destinations_once,
+    publishing.gallery_regions,
+    publishing.shallow,
+    publishing.end_of_life,
+    publishing.definition_properties,
+    publishing.managed_image,
+)
+# `known_bases` is apart: it is of use only when every image is known
+PROJECT_RULES: tuple[Callable[[Sequence[ImageSpec]], Iterator[Diagnostic]], ...] = (
+    together.names_once,
+    together.cycles,
+    together.bases_fit,
+    together.own_definitions,
+)
 
 
 def check_image(image: ImageSpec) -> list[Diagnostic]:
     """What the rules find in one image."""
-    return [finding for rule in image_rules() for finding in rule(image)]
-
-
-def image_rules() -> tuple[Rule, ...]:
-    """Every rule about one image, in the order in which they are documented."""
-    return ()
+    return [finding for rule in IMAGE_RULES for finding in rule(image)]
 
 
 def check_images(images: Sequence[ImageSpec], *, complete: bool) -> list[Diagnostic]:
     """What the rules find in the images of a project together. `complete`: no image is missing for being invalid."""
-    return []
+    rules = (*PROJECT_RULES, together.known_bases) if complete else PROJECT_RULES
+    return [finding for rule in rules for finding in rule(images)]

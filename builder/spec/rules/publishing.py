@@ -1,0 +1,180 @@
+"""Rules about versions and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from builder.errors import Diagnostic
+from builder.model.spec import Choice, ImageSpec, KeyPath
+from builder.spec.rules.base import destinations_of, finding
+
+# Each part of a gallery version is a 32-bit integer; whether it has a sign is not documented
+LARGEST_PART = 2**31 - 1
+MOST_REPLICAS = 100
+RESERVED_TAGS = ("azure", "microsoft", "windows")
+# Which security types of definitions a build VM's disks can go to
+DEFINITIONS_OF = {
+    "TrustedLaunch": {"TrustedLaunchSupported", "TrustedLaunch", "TrustedLaunchAndConfidentialVmSupported"},
+    "ConfidentialVM": {"ConfidentialVMSupported", "ConfidentialVM", "TrustedLaunchAndConfidentialVmSupported"},
+}
+IDENTIFIED_BY = {
+    "gallery": ("subscription", "resourceGroup", "gallery", "definition"),
+    "managedImage": ("subscription", "resourceGroup", "name"),
+    "blob": ("account", "container", "prefix"),
+    "directory": ("path",),
+}
+
+
+def version_parts(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Each part of a version is a 32-bit number (Azure Compute Gallery): a date with the time of day is too large."""
+    for part in image.publish.version.split("."):
+        if part.isdigit() and (int(part) > LARGEST_PART or part != str(int(part))):
+            path = ("publish", "version")
+            help = "a date fits: 20260131" if int(part) > LARGEST_PART else f"write {int(part)}"
+            what = "larger than 2,147,483,647" if int(part) > LARGEST_PART else "written with leading zeros"
+            yield finding(image, path, "version", f"'{part}' is {what}", help)
+
+
+def tags(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Azure reserves some beginnings of tag names, and takes names that differ in case for the same."""
+    for prefix, values in ((("tags",), image.tags), (("publish", "tags"), image.publish.tags)):
+        seen: dict[str, str] = {}
+        for name in values:
+            path = (*prefix, name)
+            if name.lower().startswith(RESERVED_TAGS):
+                yield finding(image, path, "tag", f"tag names that start like '{name}' are reserved by Azure")
+            if seen.setdefault(name.lower(), name) != name:
+                yield finding(image, path, "tag", f"'{name}' is the same tag as '{seen[name.lower()]}' to Azure")
+
+
+def inside_project(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A directory gallery lies below the project's root: a spec must not choose where else root writes."""
+    for destination in destinations_of(image, "directory"):
+        path = PurePosixPath(destination.values["path"])
+        if path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
+            message = f"'{path}' must be a folder below the project's root"
+            yield finding(image, (*destination.path, "path"), "path-outside", message)
+            continue
+        resolved = (image.root / path).resolve()
+        if not resolved.is_relative_to(image.root.resolve()):
+            message = f"'{path}' leads out of the project"
+            yield finding(image, (*destination.path, "path"), "path-outside", message)
+
+
+def destinations_once(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A version goes to a destination once."""
+    seen: set[tuple[object, ...]] = set()
+    for destination in image.publish.to:
+        identity = identity_of(destination)
+        if identity in seen:
+            message = f"the same {destination.kind} is listed before"
+            yield finding(image, destination.path, "duplicate-destination", message)
+        seen.add(identity)
+
+
+def identity_of(destination: Choice) -> tuple[object, ...]:
+    """What makes two destinations the same one."""
+    keys = IDENTIFIED_BY[destination.kind]
+    return (destination.kind, *(str(destination.values.get(key, "")).lower() for key in keys))
+
+
+def gallery_regions(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Azure refuses regions listed twice, more than 100 replicas, and encryption sets for some regions only."""
+    for destination in destinations_of(image, "gallery"):
+        regions = destination.values.get("regions", [])
+        path = (*destination.path, "regions")
+        seen: set[str] = set()
+        for index, region in enumerate(regions):
+            if region["name"] in seen:
+                where = (*path, index, "name")
+                yield finding(image, where, "duplicate-region", f"'{region['name']}' is listed twice")
+            seen.add(region["name"])
+        if sum(region["replicas"] for region in regions) > MOST_REPLICAS:
+            yield finding(image, path, "replicas", f"a version has at most {MOST_REPLICAS} replicas in all regions")
+        without = [region["name"] for region in regions if "diskEncryptionSet" not in region]
+        if without and len(without) != len(regions):
+            message = f"regions without `diskEncryptionSet`: {', '.join(without)}"
+            yield finding(image, path, "encryption", message, "give every region one, or none")
+
+
+def shallow(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A shallow version isn't copied: one region, one replica."""
+    for destination in destinations_of(image, "gallery"):
+        regions = destination.values.get("regions", [])
+        many = len(regions) > 1 or any(region["replicas"] > 1 for region in regions)
+        if destination.values["shallow"] and many:
+            path = (*destination.path, "shallow")
+            yield finding(image, path, "shallow", "a shallow version has one region and one replica")
+
+
+def end_of_life(image: ImageSpec) -> Iterator[Diagnostic]:
+    """End of life is a day of the calendar, and blocking deletion until then needs one."""
+    for destination in destinations_of(image, "gallery"):
+        values, path = destination.values, destination.path
+        for where, holder in ((path, values), ((*path, "properties"), values.get("properties", {}))):
+            date = holder.get("endOfLife")
+            if date is not None and not _is_date(date):
+                yield finding(image, (*where, "endOfLife"), "date", f"'{date}' is no day of the calendar")
+        if values["blockDeletionBeforeEndOfLife"] and "endOfLife" not in values:
+            where = (*path, "blockDeletionBeforeEndOfLife")
+            yield finding(image, where, "missing-key", "`blockDeletionBeforeEndOfLife` needs `endOfLife`")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def definition_properties(image: ImageSpec) -> Iterator[Diagnostic]:
+    """What Azure refuses when it makes an image definition."""
+    for destination in destinations_of(image, "gallery"):
+        properties = destination.values.get("properties")
+        if properties:
+            yield from _properties(image, (*destination.path, "properties"), properties)
+
+
+def _properties(image: ImageSpec, path: KeyPath, properties: dict[str, object]) -> Iterator[Diagnostic]:
+    kind = str(properties.get("securityType", "Standard"))
+    if kind != "Standard" and image.os.generation == 1:
+        yield finding(image, (*path, "securityType"), "generation", f"{kind} needs generation 2")
+    if kind.startswith("Confidential") and image.os.architecture == "arm64":
+        yield finding(image, (*path, "securityType"), "security", "confidential VMs have x64 processors")
+    built = image.machine.values.get("security", {}).get("type") if image.machine.kind == "azure" else None
+    if "securityType" in properties and built in DEFINITIONS_OF and kind not in DEFINITIONS_OF[built]:
+        message = f"the build VM is {built}: its disks can't go to a definition for {kind}"
+        help = f"write {' or '.join(sorted(DEFINITIONS_OF[built]))}"
+        yield finding(image, (*path, "securityType"), "security", message, help)
+    controllers = properties.get("diskControllers", ["SCSI"])
+    if isinstance(controllers, list) and "NVMe" in controllers:
+        where = (*path, "diskControllers")
+        if "SCSI" not in controllers:
+            yield finding(image, where, "disk-controller", "a definition has SCSI, or SCSI and NVMe")
+        if image.os.generation == 1:
+            yield finding(image, where, "generation", "NVMe needs generation 2")
+    for key in ("vcpus", "memory"):
+        limits = properties.get(key)
+        if isinstance(limits, dict) and limits.get("min", 0) > limits.get("max", limits.get("min", 0)):
+            yield finding(image, (*path, key), "range", "`min` is larger than `max`")
+    plan = image.source.values.get("plan")
+    if plan and "plan" in properties and plan != properties["plan"]:
+        message = "the definition's plan must be the source's: Azure refuses another"
+        yield finding(image, (*path, "plan"), "plan", message, "remove it: the source's is taken")
+
+
+def managed_image(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Managed images are generalized, for x64, and not for Trusted Launch or confidential VMs (Azure's page says so)."""
+    for destination in destinations_of(image, "managedImage"):
+        help = "publish to a `gallery`"
+        if image.generalize is None:
+            yield finding(image, destination.path, "managed-image", "a managed image can't be specialized", help)
+        if image.os.architecture == "arm64":
+            yield finding(image, destination.path, "managed-image", "a managed image can't be for Arm64", help)
+        security = image.machine.values.get("security", {}).get("type", "Standard")
+        if image.machine.kind == "azure" and security != "Standard":
+            message = f"a managed image can't be made from a {security} VM"
+            yield finding(image, destination.path, "managed-image", message, help)

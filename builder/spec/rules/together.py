@@ -1,0 +1,104 @@
+"""Rules about the images of a project together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from builder.errors import Diagnostic
+from builder.model.spec import ImageSpec
+from builder.spec.rules.base import finding
+from builder.spec.rules.publishing import identity_of
+from builder.spec.schema import guess
+
+# Destinations that hold versions of one image; the others keep images apart by name
+OF_ONE_IMAGE = ("gallery",)
+
+
+def names_once(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """An image's name is how plans, versions and other images know it."""
+    first: dict[str, ImageSpec] = {}
+    for image in images:
+        other = first.setdefault(image.name, image)
+        if other is image:
+            continue
+        if other.file == image.file:
+            message = f"the matrix makes two images named '{image.name}'"
+            yield finding(image, ("name",), "duplicate-name", message, "write a template such as web-{{ matrix.x }}")
+        else:
+            message = f"'{image.name}' is already the name of the image in {other.place('name')}"
+            yield finding(image, ("name",), "duplicate-name", message)
+
+
+def known_bases(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """What an image stands on is an image of this project, which is not retired."""
+    by_name = {image.name: image for image in images}
+    for image in images:
+        name = _base(image)
+        if name is None or image.state == "retired":
+            continue
+        base = by_name.get(name)
+        if base is None:
+            meant = guess(name, by_name)
+            help = f"did you mean '{meant}'?" if meant else "images are: " + ", ".join(sorted(by_name)[:10])
+            yield finding(image, (*image.source.path, "name"), "unknown-image", f"there is no image '{name}'", help)
+        elif base.state == "retired":
+            yield finding(image, (*image.source.path, "name"), "retired-base", f"image '{name}' is retired")
+
+
+def cycles(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """No image stands on itself, however far around."""
+    by_name = {image.name: image for image in images}
+    told: set[str] = set()
+    for image in images:
+        circle = _circle(image, by_name)
+        if circle and not told & set(circle):
+            told |= set(circle)
+            path = " -> ".join([*circle, circle[0]])
+            start = by_name[circle[0]]
+            message = f"images stand on each other in a circle: {path}"
+            yield finding(start, (*start.source.path, "name"), "image-cycle", message)
+
+
+def _circle(image: ImageSpec, by_name: Mapping[str, ImageSpec]) -> list[str]:
+    seen: list[str] = []
+    name: str | None = image.name
+    while name is not None and name in by_name:
+        if name in seen:
+            circle = seen[seen.index(name) :]
+            # The same circle starts with the same name, whichever image it was found from
+            first = circle.index(min(circle))
+            return circle[first:] + circle[:first]
+        seen.append(name)
+        name = _base(by_name[name])
+    return []
+
+
+def bases_fit(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """An image has the family, architecture and generation of what it stands on: none of them can be changed."""
+    by_name = {image.name: image for image in images}
+    for image in images:
+        base = by_name.get(_base(image) or "")
+        if base is None:
+            continue
+        for key in ("family", "architecture", "generation"):
+            mine, theirs = getattr(image.os, key), getattr(base.os, key)
+            if mine != theirs:
+                message = f"{key} is {mine}, but image '{base.name}' has {theirs}"
+                yield finding(image, ("os", key), "base-differs", message, f"write `{key}: {theirs}`")
+
+
+def own_definitions(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """A gallery definition holds versions of one image: those of two would take each other's numbers."""
+    first: dict[tuple[object, ...], ImageSpec] = {}
+    for image in images:
+        for destination in image.publish.to:
+            if destination.kind not in OF_ONE_IMAGE:
+                continue
+            other = first.setdefault(identity_of(destination), image)
+            if other.name != image.name:
+                message = f"image '{other.name}' is published to the same definition"
+                yield finding(image, (*destination.path, "definition"), "shared-definition", message)
+
+
+def _base(image: ImageSpec) -> str | None:
+    return str(image.source.values["name"]) if image.source.kind == "image" else None
