@@ -44,12 +44,20 @@ def stale_because(saved: Plan, fresh: Plan, *, now: datetime, applied: bool = Fa
         yield f"it expired at {saved.expires}"
     if saved.tool != fresh.tool:
         yield f"it was made by build {saved.tool}, this is build {fresh.tool}"
+    yield from _blocked(saved, fresh)
     yield from _inputs(saved.inputs, fresh.inputs)
     yield from _observed(saved.observed, fresh.observed)
     named = list(_sources(saved, fresh))
     yield from named
     if not named:
         yield from _images(saved, fresh)
+
+
+def _blocked(saved: Plan, fresh: Plan) -> Iterator[str]:
+    before = {image.image for image in saved.blocked}
+    for image in fresh.blocked:
+        if image.image not in before:
+            yield f"image {image.image} is blocked now: {image.reasons[0].message}"
 
 
 def _inputs(saved: Mapping[str, str], fresh: Mapping[str, str]) -> Iterator[str]:
@@ -94,8 +102,13 @@ def _sources(saved: Plan, fresh: Plan) -> Iterator[str]:
         before, after = _source(image), _source(now[image.image]) if image.image in now else {}
         if before and after and before != after:
             for difference in differences(before, after):
-                moved = f"{difference.before} -> {difference.after}" if not difference.diff else "another"
-                yield f"image {image.image}: the source's {spelled(difference.path)} moved: {moved}"
+                moved = " -> ".join(_brief(text) for text in (difference.before, difference.after))
+                name = spelled(difference.path)
+                yield f"image {image.image}: the source's {name} moved{'' if difference.diff else f': {moved}'}"
+
+
+def _brief(text: str | None) -> str:
+    return "none" if text is None else short(text) if text.startswith("sha256:") else text
 
 
 def _source(image: ImagePlan) -> dict[str, Any]:
@@ -110,8 +123,8 @@ def _images(saved: Plan, fresh: Plan) -> Iterator[str]:
         after = now.pop(before.image, None)
         if after is None:
             yield f"image {before.image} is not planned any more"
-        elif after.action == Action.BLOCKED and before.action != Action.BLOCKED:
-            yield f"image {before.image} is blocked now: {after.reasons[0].message}"
+        elif after.action == Action.BLOCKED:
+            continue  # said already
         elif _result(before) != _result(after):
             old, new = _result(before), _result(after)
             what = ", ".join(f"{name} {old[name]} -> {new[name]}" for name in old if old[name] != new[name])

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.report.plan_words import (
@@ -72,8 +72,8 @@ def plan_comment(plan: Plan, presentation: Presentation, *, target: str = "", bu
     foot = "\n\n".join(_foot(plan, presentation)) + "\n"
     room = budget - len(head) - len(foot)
     for detail in _LEVELS:
-        body = _body(changed, detail)
-        if len(body) <= room:
+        body = _body(changed, detail, room)
+        if body is not None:
             return head + body + foot
     return head + _rows_that_fit(changed, room) + foot
 
@@ -141,13 +141,15 @@ def _foot(plan: Plan, presentation: Presentation) -> Iterator[str]:
 _TABLE_HEAD = "| | image | version | why |\n|-|-|-|-|\n"
 
 
-def _body(changed: Sequence[ImagePlan], detail: _Detail) -> str:
-    if not changed:
-        return ""
-    text = _TABLE_HEAD + "".join(map(_row, changed)) + "\n"
-    if detail.folds:
-        text += "".join(_fold(image, detail) for image in changed)
-    return text
+def _body(changed: Sequence[ImagePlan], detail: _Detail, room: int) -> str | None:
+    """The table and the folds; None as soon as they are known not to fit."""
+    parts = [_TABLE_HEAD] if changed else []
+    for part in chain(map(_row, changed), ["\n"], (_fold(image, detail) for image in changed if detail.folds)):
+        parts.append(part)
+        room -= len(part)
+        if room < len(_TABLE_HEAD):
+            return None
+    return "".join(parts)
 
 
 def _rows_that_fit(changed: Sequence[ImagePlan], room: int) -> str:

@@ -51,13 +51,14 @@ class Presentation:
     """What a rendering is told beside the plan.
 
     `saved_as` is the file of a saved plan, `arguments` those of `build plan` that the next command repeats, `stale`
-    why a saved plan doesn't hold any more, `full` asks for all lines.
+    why a saved plan doesn't hold any more, `full` asks for all lines, `applying` says that apply shows its own plan.
     """
 
     saved_as: str | None = None
     arguments: Sequence[str] = ()
     stale: Sequence[str] = ()
     full: bool = False
+    applying: bool = False
 
 
 def changed_images(plan: Plan) -> list[ImagePlan]:

@@ -60,18 +60,20 @@ def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDT
 
 def _overview(plan: Plan, changed: Sequence[ImagePlan], width: int) -> Iterator[Line]:
     name_width = min(max(_cells(printable(image.image)) for image in changed), LONGEST_NAME)
-    reason_width = max(_cells(printable(short_reason(image))) for image in changed)
+    rows: list[tuple[list[Span], str, Place]] = []
     for image in changed:
         symbol = SYMBOLS[image.action]
-        name = _padded(printable(image.image), name_width)
         head = [
             Span(f"  {symbol}", STYLES[symbol]),
-            Span(f" {name}  "),
+            Span(f" {_padded(printable(image.image), name_width)}  "),
             Span(_padded(image.action, 8), DELETED if image.action in LOUD else ""),
         ]
         reason = image.reasons[0] if image.reasons else None
-        place = reason.place if reason and reason.place else image.place
-        yield from _with_place(head, printable(short_reason(image)), place, width, column=reason_width)
+        rows.append((head, printable(short_reason(image)), reason.place if reason and reason.place else image.place))
+    # Places stand in one column, but for rows that are too long to share their line with one
+    column = max((_cells(text) for head, text, place in rows if _fits(head, text, place, width)), default=0)
+    for head, text, place in rows:
+        yield from _with_place(head, text, place, width, column=column)
     unchanged = counts(plan)[Action.NONE]
     if unchanged:
         yield [Span(f"  = {unchanged} unchanged")]
@@ -162,16 +164,25 @@ def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:
         yield [Span(f"To save it:   {commands[1]}")]
 
 
+def _where(place: Place | None) -> str:
+    return f"{printable(place.file)}:{place.line}" if place else ""
+
+
+def _fits(head: list[Span], text: str, place: Place | None, width: int) -> bool:
+    return sum(_cells(span.text) for span in head) + 1 + _cells(text) + 2 + _cells(_where(place)) <= width
+
+
 def _with_place(head: list[Span], text: str, place: Place | None, width: int, *, column: int = 0) -> Iterator[Line]:
     """`head`, the text wrapped, and the place at the end of the first line, or below where it doesn't fit."""
-    start = sum(_cells(span.text) for span in head) + 1
-    where = f"{printable(place.file)}:{place.line}" if place else ""
-    if start + max(column, _cells(text)) + 2 + _cells(where) <= width:
-        yield [*head, Span(f" {_padded(text, column)}"), *([Span(f"  {where}")] if where else [])]
-        return
+    where = _where(place)
+    padded = _padded(text, column)
+    for candidate in (padded, text):
+        if _fits(head, candidate, place, width):
+            yield [*head, Span(f" {candidate}"), *([Span(f"  {where}")] if where else [])]
+            return
     yield from _wrapped(head, text, width)
     if where:
-        yield [Span(" " * start + where)]
+        yield [Span(" " * (sum(_cells(span.text) for span in head) + 1) + where)]
 
 
 def _wrapped(head: list[Span], text: str, width: int) -> Iterator[Line]:

@@ -1,0 +1,193 @@
+"""Makes a plan for a command: reads the specs, and gives the planner the machines and destinations that exist.
+
+`build plan`, `build apply` and `build show` all plan through here, so that they can't differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import BuildError
+
+if TYPE_CHECKING:
+    from builder.model.plan import Plan
+    from builder.report.plan_words import Presentation
+    from builder.spec.loader import Loaded
+
+SPEC_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a person asked to plan. `specs` are files or folders, `images` globs over names.
+
+    Without specs the project's are meant: that of `root`, or (None) of the current folder.
+    """
+
+    specs: tuple[Path, ...] = ()
+    images: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    rebuild: tuple[str, ...] = ()
+    environment: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    root: Path | None = None
+
+    @staticmethod
+    def of(targets: Sequence[str] | None, **options: Any) -> PlanRequest:  # noqa: ANN401 - the other fields
+        """The request for the arguments of a command line, each of which is a path or a glob over image names."""
+        paths = [target for target in targets or () if _is_path(target)]
+        names = [target for target in targets or () if not _is_path(target)]
+        return PlanRequest(specs=tuple(map(Path, paths)), images=tuple(names), **options)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and what it was made from. `store` is the folder of the project's local store."""
+
+    plan: Plan
+    loaded: Loaded
+    store: Path
+
+
+def _is_path(target: str) -> bool:
+    return target.endswith(SPEC_SUFFIXES) or "/" in target or Path(target).exists()
+
+
+def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
+    """The plan for a request. `progress` counts the images on standard error while a person watches.
+
+    Raises SpecInvalid for invalid specs and BuildError for names that match nothing.
+    """
+    from builder.destinations.registry import destinations_for
+    from builder.machines.registry import machine_for
+    from builder.plan.planner import Planner
+    from builder.plan.selection import PlanOptions
+
+    loaded, include = _load(request)
+    store = loaded.root / loaded.project.store
+    planner = Planner(machine_for=lambda image: machine_for(image, store), destinations_for=destinations_for)
+    root = loaded.root
+    plan = planner.plan(
+        loaded.documents,
+        root=root,
+        inputs=loaded.inputs,
+        options=PlanOptions(
+            include=include,
+            exclude=request.exclude,
+            rebuild=request.rebuild,
+            request={
+                "specs": [_below(path, root) for path in request.specs],
+                "images": list(request.images),
+                "environment": request.environment,
+                "variables": request.variables,
+            },
+        ),
+        progress=_counter() if progress and sys.stderr.isatty() else lambda done, total, image: None,
+    )
+    return Planned(plan, loaded, store)
+
+
+def _load(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:
+    """The specs, and the names that the request selects of them (none: all)."""
+    from builder.spec.loader import load
+
+    options: dict[str, Any] = {"environment": request.environment, "variables": request.variables}
+    if not request.specs:
+        return load([request.root] if request.root else [], **options), request.images
+    loaded = load(request.specs, **options)
+    named = _named_by(request.specs, loaded)
+    if not request.images:
+        # Images that those stand on were read too; the planner takes them in when they have to be built
+        return loaded, () if len(named) == len(loaded.documents) else named
+    return load([loaded.root, *request.specs], **options), (*named, *request.images)
+
+
+def _named_by(specs: Sequence[Path], loaded: Loaded) -> tuple[str, ...]:
+    """The images whose files are, or are below, the given paths."""
+    given = [path.absolute().parent.resolve() / path.absolute().name for path in specs]
+    folders = [path.resolve() for path in specs if path.is_dir()]
+    found = []
+    for document in loaded.documents:
+        file = loaded.root / document.place.file
+        if file in given or any(file.is_relative_to(folder) for folder in folders):
+            found.append(document.name)
+    return tuple(found)
+
+
+def plan_again(saved: Plan) -> Planned:
+    """A plan made now as a saved one was made: from the same specs, with the same options.
+
+    The project is looked for where it was, or else (the plan came from another host) around the current folder.
+    """
+    options, selection = saved.options, saved.selection
+    root = Path(saved.root) if Path(saved.root).is_dir() else None
+    return make_plan(
+        PlanRequest(
+            root=root,
+            specs=tuple((root or Path()) / path for path in options["specs"]),
+            images=tuple(options["images"]),
+            exclude=tuple(selection["exclude"]),
+            rebuild=tuple(selection["rebuild"]),
+            environment=options["environment"],
+            variables=dict(options["variables"]),
+        )
+    )
+
+
+def _below(path: Path, root: Path) -> str:
+    absolute = path.resolve()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+def _counter() -> Callable[[int, int, str], None]:
+    """Shows how far a plan is, on one line that is gone when it is done."""
+
+    def show(done: int, total: int, image: str) -> None:
+        text = "" if done + 1 == total else f"looking at {done + 1} of {total}: {image}"[:79]
+        print(f"\r{text:<79}\r{text}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def print_plan(plan: Plan, presentation: Presentation, style: str, *, target: str = "") -> None:
+    """Print a plan on standard output, in a style: text, markdown or json."""
+    import os
+
+    if style == "json":
+        import json
+
+        from builder.report.plan_json import plan_document
+
+        print(json.dumps(plan_document(plan, presentation), indent=2, ensure_ascii=False))
+        return
+    if style == "markdown":
+        from builder.report.markdown import plan_comment
+
+        print(plan_comment(plan, presentation, target=target), end="")
+        return
+    import shutil
+
+    from builder.report.colour import rendered, wants_colour
+    from builder.report.terminal import PIPE_WIDTH, plan_lines
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    lines = plan_lines(plan, presentation, width=width)
+    print(rendered(lines, colour=wants_colour(sys.stdout, os.environ)), end="")
+
+
+def refuse_blocked(plan: Plan) -> None:
+    """Raise BuildError (code "plan-blocked") when images are blocked: the plan is shown, but isn't complete."""
+    names = [image.image for image in plan.blocked]
+    if not names:
+        return
+    subject = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+    excludes = " ".join(f"--exclude {name}" for name in names[:5])
+    raise BuildError(
+        f"{subject} blocked, so this plan is not complete",
+        code="plan-blocked",
+        hint=f"fix {'it' if len(names) == 1 else 'them'}, or plan with {excludes}{' ...' if len(names) > 5 else ''}",
+    )

@@ -1,0 +1,116 @@
+"""`build show`: the versions of an image, a run, or a saved plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from builder.cli.common import Environment, Variables, parse_variables
+from builder.cli.plan import PlanFormat
+from builder.errors import BuildError
+
+if TYPE_CHECKING:
+    from builder.model.observed import Published
+    from builder.model.plan import Plan
+    from builder.model.spec import ImageDocument
+    from builder.records.store import Store
+
+# How many runs the overview lists
+RUNS = 10
+
+
+def command(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[IMAGE|PLANFILE|RUN]", help="An image, a saved plan, or a run. None: an overview."),
+    ] = None,
+    style: Annotated[PlanFormat, typer.Option("--format", help="Text or JSON; plans also as Markdown.")] = (
+        PlanFormat.TEXT
+    ),
+    environment: Environment = None,
+    variables: Variables = None,
+    full: Annotated[bool, typer.Option("--full", help="Show all lines of a plan.")] = False,
+) -> None:
+    """Show the versions of an image, a run, or a saved plan. Without an argument: all images and the latest runs."""
+    if what is not None and Path(what).is_file():
+        _show_plan(Path(what), style, full)
+        return
+    if style == PlanFormat.MARKDOWN:
+        raise BuildError("only plans are shown as Markdown", code="usage", hint="use --format text or json")
+    from builder.records.store import Store
+    from builder.report import shown
+    from builder.spec.loader import load
+
+    loaded = load([], environment=environment, variables=parse_variables(variables))
+    store = Store(loaded.root / loaded.project.store)
+    if what is None:
+        images = {document.name: _published(document) for document in loaded.documents}
+        runs = [_run(store, run) for run in _run_names(store)[:RUNS]]
+        _print(shown.overview_document(images, runs), shown.overview_text, style)
+        return
+    for document in loaded.documents:
+        if document.name == what:
+            _print(shown.versions_document(what, _published(document)), shown.versions_text, style)
+            return
+    if what in _run_names(store):
+        _print(_run(store, what), shown.run_text, style)
+        return
+    raise BuildError(
+        f"{what!r} is no image, no run and no saved plan of this project",
+        code="not-found",
+        hint="`build show` lists the images and the latest runs",
+    )
+
+
+def _print(document: dict[str, Any], text: Any, style: PlanFormat) -> None:  # noqa: ANN401
+    print(json.dumps(document, indent=2) + "\n" if style == PlanFormat.JSON else text(document), end="")
+
+
+def _published(document: ImageDocument) -> list[Published]:
+    from builder.destinations.registry import destinations_for
+    from builder.plan.planner import NEUTRAL_VERSION
+
+    image = document.render(NEUTRAL_VERSION)
+    return [destination.observe(image) for destination in destinations_for(image)]
+
+
+def _run_names(store: Store) -> list[str]:
+    """The runs of a store, the latest first: their names sort by time."""
+    return sorted((entry.name for entry in store.runs.iterdir()), reverse=True) if store.runs.is_dir() else []
+
+
+def _run(store: Store, run: str) -> dict[str, Any]:
+    from builder.records.journal import read
+    from builder.report.shown import run_document
+
+    folder = store.run_folder(run)
+    return run_document(run, read(folder), alive=store.is_alive(run), folder=str(folder))
+
+
+def _show_plan(path: Path, style: PlanFormat, full: bool) -> None:
+    from builder.cli.planning import print_plan
+    from builder.plan.saved import load
+    from builder.report.plan_words import Presentation
+
+    plan = load(path)
+    presentation = Presentation(saved_as=str(path), stale=_stale(plan), full=full)
+    print_plan(plan, presentation, style, target=plan.options.get("environment") or "")
+
+
+def _stale(plan: Plan) -> list[str]:
+    """Why a saved plan doesn't hold. A plan is always shown, also where its project can't be read any more."""
+    from datetime import UTC, datetime
+
+    from builder.cli.planning import plan_again
+    from builder.plan.staleness import stale_because
+    from builder.records.store import Store
+
+    try:
+        again = plan_again(plan)
+    except (BuildError, OSError) as error:
+        return [f"it can't be made again here: {error}"]
+    applied = Store(again.store).was_applied(plan.id)
+    return list(stale_because(plan, again.plan, now=datetime.now(UTC), applied=applied))

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+
+from builder.errors import Place
+from builder.model.plan import Action, Reason
+from builder.report.plan_words import Presentation, next_commands, short_reason, summary_line, transition, verdict
+from tests.unit.plan.world import World, document
+
+
+def plan_of(*actions: Action, skipped: int = 0):
+    plan = World([document("web")]).plan()
+    (image,) = plan.images
+    return replace(
+        plan, images=tuple(replace(image, action=action) for action in actions), selection={"skipped": skipped}
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "line", "heading"),
+    [
+        (
+            plan_of(*[Action.NONE] * 47),
+            "No changes. 47 images match their specs (checked 47, 0 skipped).",
+            "no changes, 47 images",
+        ),
+        (
+            plan_of(Action.NONE, skipped=3),
+            "No changes. 1 image matches its spec (checked 1, 3 skipped).",
+            "no changes, 1 image",
+        ),
+        (plan_of(), "No changes. 0 images match their specs (checked 0, 0 skipped).", "no changes, 0 images"),
+        (plan_of(Action.BUILD), "Plan: 1 to build.", "1 build"),
+        (
+            plan_of(*Action),
+            "Plan: 1 to build, 1 to rebuild, 1 to adopt, 1 to publish, 1 to retire, 1 blocked, 1 unchanged.",
+            "1 build, 1 rebuild, 1 adopt, 1 publish, 1 retire, 1 blocked, 1 unchanged",
+        ),
+        (plan_of(Action.BLOCKED, Action.NONE), "Plan: 1 blocked, 1 unchanged.", "1 blocked, 1 unchanged"),
+    ],
+)
+def test_the_sums_never_change_their_wording(plan, line, heading):
+    assert (summary_line(plan), verdict(plan)) == (line, heading)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("a", "b", "it changed: a -> b"),
+        (None, "b", "it changed: now b"),
+        ("a", None, "it changed: was a"),
+        (None, None, "it changed"),
+    ],
+)
+def test_a_transition(before, after, expected):
+    assert transition(Reason("step_changed", "it changed", before=before, after=after)) == expected
+
+
+def test_a_short_reason_counts_the_others():
+    (image,) = plan_of(Action.REBUILD).images
+    reasons = tuple(Reason("step_changed", text, Place("a")) for text in ("first", "second", "third"))
+    assert short_reason(replace(image, reasons=reasons)) == "first (+2 more)"
+    assert short_reason(replace(image, reasons=reasons[:1])) == "first"
+    assert short_reason(replace(image, reasons=())) == ""
+
+
+@pytest.mark.parametrize(
+    ("plan", "presentation", "expected"),
+    [
+        (plan_of(Action.BUILD), Presentation(), ("build apply", "build plan --out build.buildplan")),
+        (plan_of(Action.BUILD), Presentation(saved_as="p"), ("build apply p",)),
+        (plan_of(Action.NONE), Presentation(saved_as="p", arguments=["web"]), ("build plan web",)),
+        (plan_of(Action.BUILD), Presentation(saved_as="p", stale=["it expired"]), ("build plan",)),
+        (plan_of(Action.BLOCKED), Presentation(), ("build plan",)),
+    ],
+)
+def test_the_next_command(plan, presentation, expected):
+    assert next_commands(plan, presentation) == expected
