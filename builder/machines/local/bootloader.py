@@ -16,6 +16,8 @@ from builder.errors import BuildError
 from builder.machines.local.bootstrap_files import BOOT_MODULES
 from builder.model.spec import MIB
 
+# Raise it when the same packages and files would be put on the disk in another way
+VERSION = 2
 SECTOR = 512
 # The numbers are those of Debian's and Ubuntu's own cloud images: tools know partition 1 as the root to be grown
 BIOS_BOOT = GptPartition(14, MIB, 3 * MIB, TYPE_BIOS_BOOT, "bios-boot")
@@ -30,6 +32,9 @@ BOOT_KERNEL_SECTOR = 0x5C
 BOOT_DRIVE_CHECK = 0x66
 # core.img's first sector is diskboot.img, which ends in the list of blocks to load: start, count, segment
 CORE_BLOCKLIST = 0x1F4
+# A FAT32 volume's boot sector and its copy, and where a disk's partition table would be in them
+FAT_BOOT_SECTORS = (0, 6)
+PARTITION_TABLE = slice(446, 510)
 # Two no-operations in place of the jump that trusts the drive number given by the firmware, as GRUB's installer does
 NO_OPERATIONS = b"\x90\x90"
 
@@ -95,6 +100,11 @@ def write_efi_system(disk: Path, loaders: Path, config: str, *, vendor: str, vol
         ["mformat", "-i", image, *geometry, "-F", "-c", "1", "-N", volume_id.replace("-", ""), "-v", "EFI", "::"]
     )
     process.run(["mcopy", "-i", image, "-s", "-Q", "-m", tree / "EFI", "::/"])
+    # mformat describes the volume as a partition of itself, which GRUB's tools complain about at every upgrade
+    with disk.open("r+b") as file:
+        for sector in FAT_BOOT_SECTORS:
+            file.seek(EFI_SYSTEM.start + sector * SECTOR + PARTITION_TABLE.start)
+            file.write(bytes(PARTITION_TABLE.stop - PARTITION_TABLE.start))
 
 
 def check_boot(export: Path) -> None:

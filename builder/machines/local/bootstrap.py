@@ -131,7 +131,7 @@ def _recipe(distribution: str, architecture: str) -> str:
     """A digest of how bases are made, so that a base made another way is another base."""
     facts = BaseFacts(DISTRIBUTIONS[distribution], architecture, "", "", ())
     disk = [[part.number, part.start, part.size, part.type] for part in bootloader.layout(SMALLEST_SIZE, architecture)]
-    return digest([dict(bootstrap_files.recipe(facts)), MKE2FS_CONF, disk])
+    return digest([dict(bootstrap_files.recipe(facts)), MKE2FS_CONF, disk, bootloader.VERSION])
 
 
 def image_sources(inputs: Mapping[str, Any]) -> tuple[AptSource, ...]:

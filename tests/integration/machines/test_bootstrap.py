@@ -25,6 +25,7 @@ from tests.integration.left_overs import left_now
 # Under emulation, beside other work; a start takes about 40 s on an idle machine
 BOOT_SECONDS = 300.0
 INPUTS = resolve(OsSpec("linux", "debian", "12"), {})
+LOCAL_FILE_SYSTEMS = r"Reached target .*(local-fs|Local File Systems)"
 FIRMWARE = Path("/usr/share/OVMF")
 EMULATOR = [
     "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-m", "1024", "-smp", "2",
@@ -36,10 +37,8 @@ class Seen(Exception):
     """All that a boot had to show was seen."""
 
 
-def boot(base: Path, folder: Path, machine: list[str], expected: list[str]) -> None:
+def boot(layer: Path, machine: list[str], expected: list[str]) -> None:
     """Start a machine from a throw-away layer until its console has shown all that is expected, in order."""
-    layer = folder / "boot.qcow2"
-    layers.create(layer, backing=base)
     missing = list(expected)
     console: list[str] = []
 
@@ -60,19 +59,29 @@ def boot(base: Path, folder: Path, machine: list[str], expected: list[str]) -> N
     pytest.fail(f"the machine stopped before {missing[0]!r}\n" + "\n".join(console[-30:]))
 
 
-def test_a_generation_1_machine_starts_to_the_login_prompt(debian_base: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def layer(debian_base: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "boot.qcow2"
+    layers.create(path, backing=debian_base)
+    return path
+
+
+def test_a_generation_1_machine_starts_to_the_login_prompt(layer: Path, tmp_path: Path) -> None:
+    private_mounts()
+    with opened_system([DiskLayer(layer)], folder=tmp_path, writable=True) as system:
+        # Off Azure it would look for Azure for a minute before anyone may log in
+        (system.root / "etc/cloud/cloud-init.disabled").touch()
     expected = [
         r"Linux version 6\.1",
         r"Command line: .*console=ttyS0,115200",
-        r"Reached target .*[Ll]ocal-fs|Reached target .*Local File Systems",
-        r"Cloud-init v\. .*init-local|cloud-init-local",
+        LOCAL_FILE_SYSTEMS,
         # The line that getty prints right above its prompt
         r"Debian GNU/Linux 12 \S+ ttyS0",
     ]
-    boot(debian_base, tmp_path, ["-machine", "pc"], expected)
+    boot(layer, ["-machine", "pc"], expected)
 
 
-def test_a_generation_2_machine_starts_with_secure_boot(debian_base: Path, tmp_path: Path) -> None:
+def test_a_generation_2_machine_starts_with_secure_boot(layer: Path, tmp_path: Path) -> None:
     variables = tmp_path / "variables.fd"
     shutil.copyfile(FIRMWARE / "OVMF_VARS_4M.ms.fd", variables)
     machine = [
@@ -81,12 +90,8 @@ def test_a_generation_2_machine_starts_with_secure_boot(debian_base: Path, tmp_p
         "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.secboot.fd",
         "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
     ]  # fmt: skip
-    # The rest is the same system as above
-    expected = [
-        r"[Ss]ecure ?[Bb]oot( is)? enabled",
-        r"Reached target .*[Ll]ocal-fs|Reached target .*Local File Systems",
-    ]
-    boot(debian_base, tmp_path, machine, expected)
+    expected = [r"[Ss]ecure ?[Bb]oot( is)? enabled", LOCAL_FILE_SYSTEMS, r"Cloud-init v\. .* running 'init-local'"]
+    boot(layer, machine, expected)
 
 
 def test_the_disk_holds_nothing_of_this_host_and_no_identity(debian_base: Path, tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_the_disk_holds_nothing_of_this_host_and_no_identity(debian_base: Path, 
         assert list((root / "etc/ssh").glob("ssh_host_*")) == []
         assert not (root / "usr/sbin/policy-rc.d").exists()
         assert not (root / "build-finish").exists()
-        assert [path for path in (root / "var/log").rglob("*") if path.is_file()] == []
+        assert [path for path in (root / "var/log").rglob("*") if path.is_file() and not path.is_symlink()] == []
         shadow = dict(line.split(":")[:2] for line in (root / "etc/shadow").read_text().splitlines())
         assert set(shadow.values()) <= {"*", "!", "!*"}
 
