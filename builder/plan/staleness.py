@@ -102,13 +102,9 @@ def _sources(saved: Plan, fresh: Plan) -> Iterator[str]:
         before, after = _source(image), _source(now[image.image]) if image.image in now else {}
         if before and after and before != after:
             for difference in differences(before, after):
-                moved = " -> ".join(_brief(text) for text in (difference.before, difference.after))
+                moved = f"{difference.before or 'none'} -> {difference.after or 'none'}"
                 name = spelled(difference.path)
                 yield f"image {image.image}: the source's {name} moved{'' if difference.diff else f': {moved}'}"
-
-
-def _brief(text: str | None) -> str:
-    return "none" if text is None else short(text) if text.startswith("sha256:") else text
 
 
 def _source(image: ImagePlan) -> dict[str, Any]:
