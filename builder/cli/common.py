@@ -26,7 +26,7 @@ def parse_variables(given: list[str] | None) -> dict[str, str]:
     variables = {}
     for text in given or []:
         name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise BuildError(f"--var {text!r} has no name and value", code="usage", hint="write --var NAME=VALUE")
+        if not equals or not name.isidentifier():
+            raise BuildError(f"--var {text!r} is not a name and a value", code="usage", hint="write --var NAME=VALUE")
         variables[name] = value
     return variables

@@ -151,7 +151,7 @@ class Draft:
                 path = repository_path(folder, values["source"], self.root)
             except FileInvalid:
                 continue
-            name = path.relative_to(self.root.resolve()).as_posix()
+            name = path.relative_to(self.root).as_posix()
             try:
                 values["content"] = render(_template_text(path), names, self.budget)
             except TemplateInvalid as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -16,16 +17,16 @@ class FileInvalid(Exception):
 def repository_path(folder: Path, name: str, root: Path, *, folders: bool = False) -> Path:
     """The file that a spec in `folder` means by `name`, with links followed. Raises FileInvalid.
 
-    `folders` allows a folder too. Neither `..` nor a link may lead out of `root`: a spec from a pull request must not
-    put the host's own files into an image.
+    `root` has no links in it; `folders` allows a folder too. Neither `..` nor a link may lead out of `root`: a spec
+    from a pull request must not put the host's own files into an image.
     """
     if name.startswith(("/", "~")) or "\0" in name:
         raise FileInvalid("path-outside", f"'{name}' must be relative to the spec's folder")
     try:
-        resolved = (folder / name).resolve()
-    except (OSError, RuntimeError) as error:
+        resolved = Path(os.path.realpath(folder / name))
+    except OSError as error:
         raise FileInvalid("file-missing", f"'{name}' can't be followed: {error}") from error
-    if not resolved.is_relative_to(root.resolve()):
+    if not resolved.is_relative_to(root):
         raise FileInvalid("path-outside", f"'{name}' leads out of the project", "copy the file into the repository")
     if not resolved.exists():
         raise FileInvalid("file-missing", f"'{name}' does not exist", _near(folder / name))

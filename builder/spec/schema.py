@@ -28,6 +28,8 @@ Schema = Mapping[str, Any]
 # Keywords that only people and editors read; the validator is quicker without them
 _SCHEMA_MAPS = ("properties",)
 _SCHEMAS = ("additionalProperties", "items", "propertyNames")
+# Marks the schemas whose parts are remembered when they are valid
+_REMEMBER = "remember"
 _DROPPED = ("definitions", "$schema", "$id", "title")
 
 
@@ -113,6 +115,8 @@ def _bare(schema: Schema) -> Schema:
     """A copy without what only people read; a pattern keeps its description, for the message."""
     people = {"default", "examples", "shortFor"} | ({"description", "format"} if "pattern" not in schema else set())
     kept = {name: value for name, value in schema.items() if name not in people}
+    if is_choice(schema) or "requiredAfterDefaults" in schema:
+        kept[_REMEMBER] = True
     return map_schema(kept, _bare)
 
 
@@ -151,6 +155,7 @@ def _validator_class() -> type[Validator]:
     from jsonschema import Draft7Validator, validators
 
     taught = {
+        "properties": _properties,
         "additionalProperties": _additional_properties,
         "required": _required,
         "requiredAfterDefaults": _required,
@@ -174,6 +179,35 @@ def _unknown_keys(instance: Mapping[str, Json], schema: Schema) -> dict[str, str
     if schema.get("additionalProperties", True) is not False:
         return {}
     return {key: guess(key, known, instance) for key in instance if key not in known}
+
+
+# Parts of documents that were found valid, by their schema: specs of one project share most of what they say
+_VALID: dict[tuple[int, str], None] = {}
+MOST_REMEMBERED = 50_000
+
+
+def _properties(
+    validator: _Descending, known: Mapping[str, Schema], instance: Json, schema: Schema
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    remember = schema.get(_REMEMBER, False)
+    for key, value in instance.items():
+        if key not in known:
+            continue
+        if not remember or not isinstance(value, dict | list):
+            yield from validator.descend(value, known[key], path=key)
+            continue
+        # The schemas live as long as the process: their identities stay theirs
+        part = (id(known[key]), json.dumps(value))
+        if part in _VALID:
+            continue
+        valid = True
+        for error in validator.descend(value, known[key], path=key):
+            valid = False
+            yield error
+        if valid and len(_VALID) < MOST_REMEMBERED:
+            _VALID[part] = None
 
 
 def _additional_properties(

@@ -52,9 +52,9 @@ IMAGE_RULES: tuple[Rule, ...] = (
     publishing.definition_properties,
     publishing.managed_image,
 )
-# `known_bases` is apart: it is of use only when every image is known
 PROJECT_RULES: tuple[Callable[[Sequence[ImageSpec]], Iterator[Diagnostic]], ...] = (
     together.names_once,
+    together.known_bases,
     together.cycles,
     together.bases_fit,
     together.own_definitions,
@@ -68,5 +68,6 @@ def check_image(image: ImageSpec) -> list[Diagnostic]:
 
 def check_images(images: Sequence[ImageSpec], *, complete: bool) -> list[Diagnostic]:
     """What the rules find in the images of a project together. `complete`: no image is missing for being invalid."""
-    rules = (*PROJECT_RULES, together.known_bases) if complete else PROJECT_RULES
+    # An image that is invalid itself is not unknown
+    rules = [rule for rule in PROJECT_RULES if complete or rule is not together.known_bases]
     return [finding for rule in rules for finding in rule(images)]

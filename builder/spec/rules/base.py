@@ -29,24 +29,27 @@ def destinations_of(image: ImageSpec, kind: str) -> Iterator[Choice]:
     return (destination for destination in image.publish.to if destination.kind == kind)
 
 
-def values_of_format(image: ImageSpec, format: str) -> Iterator[tuple[KeyPath, str]]:
-    """Every value of an image whose schema has a `format`, with its path."""
+def values_of_format(image: ImageSpec, *formats: str) -> Iterator[tuple[str, KeyPath, str]]:
+    """Every value of an image whose schema has one of these formats: the format, the path and the value."""
     schema = load_schema("image").schema["properties"]
     for choice in (image.source, image.machine):
         branch = schema[choice.path[0]]["properties"][choice.kind]
-        yield from _of_format(choice.values, branch, choice.path, format)
+        yield from _of_format(choice.values, branch, choice.path, formats)
     for step in image.prepare:
         branch = schema["prepare"]["items"]["properties"][step.kind]
-        yield from _of_format(step.values, branch, step.path, format)
+        yield from _of_format(step.values, branch, step.path, formats)
 
 
-def _of_format(value: Json, schema: Schema, path: KeyPath, format: str) -> Iterator[tuple[KeyPath, str]]:
-    if schema.get("format") == format and isinstance(value, str):
-        yield path, value
+def _of_format(
+    value: Json, schema: Schema, path: KeyPath, formats: tuple[str, ...]
+) -> Iterator[tuple[str, KeyPath, str]]:
+    if isinstance(value, str):
+        if schema.get("format") in formats:
+            yield schema["format"], path, value
     elif isinstance(value, Mapping):
         for key, inner in schema.get("properties", {}).items():
             if key in value:
-                yield from _of_format(value[key], inner, (*path, key), format)
+                yield from _of_format(value[key], inner, (*path, key), formats)
     elif isinstance(value, list) and "items" in schema:
         for index, item in enumerate(value):
-            yield from _of_format(item, schema["items"], (*path, index), format)
+            yield from _of_format(item, schema["items"], (*path, index), formats)

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 
 from builder.errors import Diagnostic
-from builder.model.spec import GIB, ImageSpec
+from builder.model.spec import GIB, ImageSpec, KeyPath
 from builder.spec.rules.base import destinations_of, finding
 from builder.spec.rules.files import NOT_KEPT
 from builder.spec.units import size_text
@@ -42,7 +42,7 @@ def disk_sizes(image: ImageSpec) -> Iterator[Diagnostic]:
         yield from _size(image, ("disks", "data", index, "size"), disk.size, LARGEST_DATA, "a data disk")
 
 
-def _size(image: ImageSpec, path: tuple[str | int, ...], size: int, largest: int, what: str) -> Iterator[Diagnostic]:
+def _size(image: ImageSpec, path: KeyPath, size: int, largest: int, what: str) -> Iterator[Diagnostic]:
     if not SMALLEST <= size <= largest:
         limits = f"{what} has between {size_text(SMALLEST)} and {size_text(largest)}"
         if what == "an OS disk":
@@ -52,11 +52,13 @@ def _size(image: ImageSpec, path: tuple[str | int, ...], size: int, largest: int
 
 def destination_sizes(image: ImageSpec) -> Iterator[Diagnostic]:
     """What destinations can hold: gallery replicas up to 2 TiB, page blobs up to 8 TiB."""
-    sizes = [(("disks", "data", index, "size"), disk.size) for index, disk in enumerate(image.disks.data)]
+    sizes: dict[KeyPath, int] = {
+        ("disks", "data", index, "size"): disk.size for index, disk in enumerate(image.disks.data)
+    }
     if image.disks.os_size is not None:
-        sizes.append((("disks", "os", "size"), image.disks.os_size))
+        sizes["disks", "os", "size"] = image.disks.os_size
     copied = any(not destination.values["shallow"] for destination in destinations_of(image, "gallery"))
-    for path, size in sizes:
+    for path, size in sizes.items():
         if copied and size > LARGEST_REPLICA:
             message = f"a gallery copies disks up to {size_text(LARGEST_REPLICA)}, not of {size_text(size)}"
             yield finding(image, path, "disk-size", message, "publish with `shallow: true`, or make the disk smaller")

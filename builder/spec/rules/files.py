@@ -25,12 +25,11 @@ def repository_files(image: ImageSpec) -> Iterator[Diagnostic]:
     """
     if image.state == "retired":
         return
-    for format, folders in (("repository-file", False), ("repository-path", True)):
-        for path, name in values_of_format(image, format):
-            try:
-                repository_path(image.folder, name, image.root, folders=folders)
-            except FileInvalid as error:
-                yield finding(image, path, error.code, error.message, error.help)
+    for format, path, name in values_of_format(image, "repository-file", "repository-path"):
+        try:
+            repository_path(image.folder, name, image.root, folders=format == "repository-path")
+        except FileInvalid as error:
+            yield finding(image, path, error.code, error.message, error.help)
 
 
 def one_content(image: ImageSpec) -> Iterator[Diagnostic]:
@@ -46,7 +45,7 @@ def one_content(image: ImageSpec) -> Iterator[Diagnostic]:
 
 def image_paths(image: ImageSpec) -> Iterator[Diagnostic]:
     """Paths in the image are absolute, name a file, and lie where files are kept."""
-    for path, name in values_of_format(image, "image-path"):
+    for _, path, name in values_of_format(image, "image-path"):
         if image.os.family == "windows":
             if not WINDOWS_PATH.fullmatch(name) or ".." in re.split(r"[\\/]", name):
                 help = r"write a path such as C:\app\app.conf"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from builder.errors import Diagnostic
-from builder.model.spec import ImageSpec
+from builder.model.spec import ImageSpec, KeyPath
 from builder.spec.image import LOCAL_SOURCES
 from builder.spec.rules.base import finding, steps_of
 
@@ -53,7 +53,7 @@ def bootstrap_release(image: ImageSpec) -> Iterator[Diagnostic]:
         return
     releases = BOOTSTRAP.get(image.os.distribution or "")
     if releases is None:
-        path = ("os", "distribution") if image.os.distribution else ("os",)
+        path: KeyPath = ("os", "distribution") if image.os.distribution else ("os",)
         message = f"bootstrap can't make {image.os.distribution or 'an image without os.distribution'}"
         yield finding(image, path, "bootstrap", message, f"it makes {', '.join(BOOTSTRAP)}")
         return
@@ -106,7 +106,7 @@ def secret_origin(image: ImageSpec) -> Iterator[Diagnostic]:
 
 
 def generation(image: ImageSpec) -> Iterator[Diagnostic]:
-    """Generation 1 boots by BIOS: no Arm64, no NVMe, no Trusted Launch, no confidential VM (Azure's generation 2 page)."""
+    """Generation 1 boots by BIOS: no Arm64, no NVMe, no Trusted Launch (Azure: generation 2 VMs)."""
     if image.os.generation != 1:
         return
     path, help = ("os", "generation"), "write `generation: 2`"

@@ -58,7 +58,7 @@ def inside_project(image: ImageSpec) -> Iterator[Diagnostic]:
             yield finding(image, (*destination.path, "path"), "path-outside", message)
             continue
         resolved = (image.root / path).resolve()
-        if not resolved.is_relative_to(image.root.resolve()):
+        if not resolved.is_relative_to(image.root):
             message = f"'{path}' leads out of the project"
             yield finding(image, (*destination.path, "path"), "path-outside", message)
 
@@ -167,7 +167,7 @@ def _properties(image: ImageSpec, path: KeyPath, properties: dict[str, object]) 
 
 
 def managed_image(image: ImageSpec) -> Iterator[Diagnostic]:
-    """Managed images are generalized, for x64, and not for Trusted Launch or confidential VMs (Azure's page says so)."""
+    """Managed images are generalized, for x64, without Trusted Launch (Azure: capture an image)."""
     for destination in destinations_of(image, "managedImage"):
         help = "publish to a `gallery`"
         if image.generalize is None:

@@ -8,8 +8,8 @@ from builder.errors import Diagnostic
 from builder.model.spec import ImageSpec
 from builder.spec.rules.base import finding, steps_of
 
-# Server roles whose state belongs to one machine, by the names of their features. Microsoft's table "Sysprep support for
-# server roles" says No for each; they must be installed on the machine that is made from the image
+# Server roles whose state belongs to one machine, by the names of their features. Microsoft's table "Sysprep support
+# for server roles" says No for each; they must be installed on the machine that is made from the image
 ROLES_WITHOUT_SYSPREP = {
     "ad-certificate": "Active Directory Certificate Services",
     "ad-domain-services": "Active Directory Domain Services",
