@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("apply", "builder.cli.apply", "Carry a plan out: build, test, publish."),
     ("show", "builder.cli.show", "Show versions of an image, a run, or a saved plan."),
     ("gc", "builder.cli.gc", "Remove what the local store needs no more."),
+    ("generalize", "builder.cli.generalize", "List the operations that take a machine's identity out."),
     ("schema", "builder.cli.schema", "Print a published JSON Schema."),
 )
 

@@ -92,9 +92,8 @@ def _packages_of_sqlite(tree: GuestTree, path: str) -> list[Package]:
         copy = Path(folder, "rpmdb.sqlite")
         for suffix in ("", "-wal"):
             if tree.is_file(path + suffix):
-                with tree.opened(path + suffix) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as source:
-                    with copy.with_name(copy.name + suffix).open("wb") as target:
-                        shutil.copyfileobj(source, target)
+                with tree.opened(path + suffix) as found, Path(f"{copy}{suffix}").open("wb") as target:
+                    shutil.copyfileobj(os.fdopen(found, "rb", closefd=False), target)
         return rpmdb.packages_of_headers(rpmdb.sqlite_headers(copy))
 
 

@@ -26,6 +26,8 @@ BDB_HASH_MAGIC = 0x061561
 BDB_HASH_PAGES = (2, 13)
 BDB_OFF_PAGE = 3
 BDB_HEADER = 26
+# The record under key 0 counts packages
+BDB_LONGEST_COUNTER = 16
 
 Database = bytes | mmap.mmap
 
@@ -90,7 +92,7 @@ def ndb_headers(database: Database) -> Iterator[bytes]:
             raise broken("Packages.db is no ndb database")
         for at in range(32, pages * NDB_PAGE, 16):
             slot, index, block, _ = struct.unpack_from("<4sIII", database, at)
-            if slot != b"Slot" or index == 0:
+            if slot != b"Slot" or block == 0:
                 continue
             blob, blob_index, _, length = struct.unpack_from("<4sIII", database, block * NDB_BLOCK)
             if blob != b"BlbS" or blob_index != index:
@@ -114,11 +116,14 @@ def bdb_headers(database: Database) -> Iterator[bytes]:
             if page[25] not in BDB_HASH_PAGES:
                 continue
             (entries,) = struct.unpack_from(f"{order}H", page, 20)
-            for position in struct.unpack_from(f"{order}{entries}H", page, BDB_HEADER)[1::2]:
-                # The record under key 0 is a counter, short enough to stand on the page itself
+            positions = struct.unpack_from(f"{order}{entries}H", page, BDB_HEADER)
+            # Keys and values alternate; each stands right below the one before it, the first at the page's end
+            for above, position in zip(positions[::2], positions[1::2], strict=True):
                 if page[position] == BDB_OFF_PAGE:
                     first, length = struct.unpack_from(f"{order}II", page, position + 4)
                     yield _overflow(database, order, size, first, length)
+                elif above - position > BDB_LONGEST_COUNTER:
+                    yield page[position + 1 : above]
     except (struct.error, IndexError) as error:
         raise broken("Packages is cut short") from error
 

@@ -47,7 +47,7 @@ class Manager:
 APT = (
     "apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
     f"-o DPkg::Lock::Timeout={LOCK_WAIT} -o Acquire::Retries=3 -o APT::Update::Error-Mode=any "
-    "-o APT::Keep-Downloaded-Packages=false"
+    "-o APT::Keep-Downloaded-Packages=false -o Acquire::Languages=none"
 )
 DNF = "dnf -y --setopt=retries=10"
 # yum 3 ends well when only some of the names exist

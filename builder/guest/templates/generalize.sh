@@ -182,7 +182,8 @@ lock_root() {
 # user that cloud-init makes by default
 provisioned_users() {
     if is_file /var/lib/waagent/ovf-env.xml; then
-        tr '>' "$newline" < /var/lib/waagent/ovf-env.xml | sed -n 's,^\([^<]*\)</\([A-Za-z0-9]*:\)\{0,1\}UserName$,\1,p'
+        tr '>' "$newline" < /var/lib/waagent/ovf-env.xml |
+            sed -n 's|^\([^<]*\)</\([A-Za-z0-9]*:\)*UserName$|\1|p'
     fi
     if is_file /etc/sudoers.d/waagent; then
         awk '$1 ~ /^[A-Za-z_]/ { print $1 }' /etc/sudoers.d/waagent
@@ -202,6 +203,31 @@ ordinary_users() {
         $3 >= limit[1] + 0 && $3 <= limit[2] + 0 { print $1 }' /etc/passwd
 }
 
+# forget_user NAME: take an account out of the account files. By hand, since images differ in their tools for it, and
+# some of those refuse when the user has a process
+forget_user() {
+    gid=$(awk -F: -v name="$1" '$1 == name { print $4; exit }' /etc/passwd)
+    for file in /etc/passwd /etc/shadow /etc/subuid /etc/subgid; do
+        if is_file "$file" && grep -q -- "^$1:" "$file"; then filter "$file" awk -F: -v name="$1" '$1 != name'; fi
+    done
+    # Its own group goes too, unless another account is in it
+    own=$1
+    if [ -n "$(awk -F: -v gid="$gid" '$4 == gid' /etc/passwd)" ]; then own=; fi
+    for file in /etc/group /etc/gshadow; do
+        if is_file "$file" && grep -q -- "$1" "$file"; then
+            filter "$file" awk -v name="$1" -v own="$own" 'BEGIN { FS = OFS = ":" }
+                $1 == own { next }
+                {
+                    number = split($4, members, ",")
+                    $4 = ""
+                    for (i = 1; i <= number; i++)
+                        if (members[i] != name) $4 = $4 ($4 == "" ? "" : ",") members[i]
+                    print
+                }'
+        fi
+    done
+}
+
 # remove_users NAME...: accounts of people only; names come from files, so they are checked
 remove_users() {
     for name; do
@@ -218,12 +244,7 @@ remove_users() {
             '' | *[!0-9]*) continue ;;
         esac
         if [ "$uid" -lt 1000 ] || [ "$uid" -eq 65534 ]; then continue; fi
-        if command -v userdel >/dev/null 2>&1; then
-            userdel -f "$name" || fail "userdel $name failed"
-        else
-            deluser "$name" || fail "deluser $name failed"
-        fi
-        count=$((count + 1))
+        forget_user "$name"
         # Only a home that is the user's own, and no folder of the system
         case $home in
             /*/*) if [ -n "$(find "$home" -maxdepth 0 -type d -user "$uid" 2>/dev/null)" ]; then delete "$home"; fi ;;
