@@ -36,6 +36,7 @@ _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 
 
@@ -279,7 +280,8 @@ class _Reader:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             self.problem(at, "yaml-tag", f"tags such as {tag} are not used in specs", "remove it")
         if isinstance(node, yaml.ScalarNode):
-            self.places[path] = at if node.value or key is None else key
+            empty = node.tag == _PLAIN and not node.value
+            self.places[path] = key if empty and key else at
             return self.scalar(node, path)
         assert isinstance(node, yaml.CollectionNode)
         self.places[path] = at if key is None or node.flow_style else key
@@ -287,9 +289,17 @@ class _Reader:
             return self.mapping(node, path)
         return [self.read(item, (*path, index), None) for index, item in enumerate(node.value)]
 
-    def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Json:
+    def text(self, node: yaml.ScalarNode) -> str:
         text: str = node.value
         self.characters += len(text)
+        # Escapes in quotes can write what no file name and no UTF-8 can hold
+        if _UNUSABLE.search(text):
+            self.problem(_start(node), "yaml-encoding", "text can't hold NUL or half of a character (a surrogate)")
+            return _UNUSABLE.sub("", text)
+        return text
+
+    def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Json:
+        text = self.text(node)
         if node.tag != _PLAIN:
             return text
         value = plain(text)
@@ -308,8 +318,7 @@ class _Reader:
                 templated = isinstance(key_node, yaml.MappingNode) and key_node.flow_style
                 help = "put quotes around a value that starts with '{{'" if templated else None
                 raise _Refused("yaml-key", "a key must be text", at, help)
-            name: str = key_node.value
-            self.characters += len(name)
+            name = self.text(key_node)
             entry = (*path, name)
             if name in values:
                 first = self.keys[entry].line
