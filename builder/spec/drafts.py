@@ -58,10 +58,13 @@ class Draft:
         problems = [problem for problem in problems if problem.path not in failed]
         diagnostics = [diagnostic for _, diagnostic in found] + [self._diagnostic(problem) for problem in problems]
         renames: Renames = {}
-        whole = repaired(value, problems, failed, renames) if diagnostics else value
+        removed = set(failed)
+        whole = repaired(value, problems, removed, renames) if diagnostics else value
         if whole is not None:
             spec, more = self._build(whole, NEUTRAL_VERSION, renames)
-            diagnostics += [*more, *check_image(spec)]
+            # What misses something only because it was left out as invalid is not worth a word
+            beside = {self._place(part) for path in removed for part in (path, path[:-1])}
+            diagnostics += [item for item in (*more, *check_image(spec)) if item.place not in beside]
             self.checked = spec
         return diagnostics
 

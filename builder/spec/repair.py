@@ -7,37 +7,43 @@ they were meant to have, and whatever else is wrong is left out.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
 from builder.spec.messages import Problem
 from builder.spec.places import Renames, written_path
-from builder.spec.schema import load_schema
+from builder.spec.schema import load_schema, schema_at
 
 MOST_ROUNDS = 8
 
 
 def repaired(
-    value: Mapping[str, Json], problems: Sequence[Problem], failed: Iterable[KeyPath], renames: Renames
+    value: Mapping[str, Json],
+    problems: Sequence[Problem],
+    removed: set[KeyPath],
+    renames: Renames,
 ) -> Mapping[str, Json] | None:
     """A valid document made of the valid parts of one, or None when nothing can be made of it.
 
-    Items that were left out of a list are None, so that the others keep their index. `failed` are the paths of values
-    whose template failed. `renames` gets the misspelt keys.
+    Items that were left out of a list are None, so that the others keep their index. `removed` are the paths of values
+    to leave out besides, and gets those of all that were; `renames` gets the misspelt keys.
     """
     if not isinstance(value, dict):
         return None
     document = copy.deepcopy(value)
-    for path in failed:
+    for path in removed:
         _remove(document, path)
     for _ in range(MOST_ROUNDS):
         # The longest paths first: a key is renamed after what is under it was looked at
         for problem in sorted(problems, key=lambda item: len(item.path), reverse=True):
             if problem.meant:
                 _rename(document, problem, renames)
+            elif _is_empty_map(document, problem):
+                _parent(document, problem.path)[problem.path[-1]] = {}
             elif problem.path:
                 _remove(document, problem.path)
+                removed.add(written_path(problem.path, renames))
             else:
                 # The document itself, or a key that it can't do without
                 return None
@@ -45,6 +51,15 @@ def repaired(
         if not problems:
             return document
     return None
+
+
+def _is_empty_map(document: Json, problem: Problem) -> bool:
+    """Whether a value is left out where a map belongs (`restart:`): what was meant is clear."""
+    schema = schema_at(load_schema("image").schema, problem.path)
+    parent = _parent(document, problem.path) if problem.path else None
+    key = problem.path[-1] if problem.path else ""
+    wanted = schema is not None and "object" in schema.get("type", ())
+    return wanted and isinstance(parent, dict) and key in parent and parent[key] is None
 
 
 def _is_gap(document: Json, path: KeyPath) -> bool:

@@ -1,0 +1,155 @@
+# ruff: noqa: E501 - a row of a table says more on one line
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.spec.projects import AZURE, LOCAL, diagnose
+
+# What an author might write, and what is said about it: the place, the code, the message and the help
+MESSAGES = [
+    ("{name: web", "1:1 yaml-syntax this { is never closed"),
+    ("", "1:1 type the spec is empty | `build init` writes a spec to start from"),
+    ("- a", "1:1 type the spec must be a map of keys and values | `build init` writes a spec to start from"),
+    (f"{LOCAL}descripton: x", "4:1 unknown-key unknown key 'descripton' | did you mean 'description'?"),
+    (f"{LOCAL}zzz: x", "4:1 unknown-key unknown key 'zzz'"),
+    (f"{LOCAL}disks: {{os: {{size: 8GiB, kind: x}}}}", "4:26 unknown-key unknown key 'kind' | keys are: size"),
+    (LOCAL.replace('"12"', "12"), "2:52 type 'release' must be text, not a number | write \"12\""),
+    (LOCAL.replace('"12"', "22.10"), "2:52 type 'release' must be text, not a number | write \"22.10\""),
+    (
+        LOCAL.replace("linux", "linus"),
+        "2:14 enum 'linus' is not a value of 'family': linux or windows | did you mean 'linux'?",
+    ),
+    (LOCAL.replace("linux", "bsd"), "2:14 enum 'bsd' is not a value of 'family' | it is one of: linux or windows"),
+    (
+        LOCAL.replace("name: web", "name: Web_X"),
+        "1:7 pattern 'Web_X' can't be 'name' | The name of an image: lower-case "
+        "letters, digits, dots, dashes and underscores, at most 64.",
+    ),
+    (f"{LOCAL}prepare:", "4:1 type 'prepare' must be a list, not nothing | write [], or remove the key"),
+    (f"{LOCAL}prepare:\n- restart:", "5:3 type 'restart' must be a map, not nothing | write {}, or remove the key"),
+    (
+        f"{LOCAL}prepare:\n- packages: {{install: nginx}}",
+        "5:23 type 'install' must be a list, not text | write [nginx]",
+    ),
+    (
+        f"{LOCAL}prepare:\n- packages: {{install: [a], upgrade: yes}}",
+        "5:37 type 'upgrade' must be true or false, not text | write true",
+    ),
+    (f"{LOCAL}prepare:\n- packages: {{install: [a, b, a]}}", "5:30 duplicate-item 'a' is listed twice"),
+    (f"{LOCAL}prepare:\n- run: ''", "5:8 minLength 'run' must not be empty"),
+    (
+        f"{LOCAL}prepare:\n- {{}}",
+        "5:3 empty an item of 'prepare' needs one key | one of: packages, files, template, users, services, "
+        "script, run, restart, windowsFeatures, windowsUpdates, registry",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: ls\n  restart: {{}}",
+        "6:3 one-of an item of 'prepare' can have one key, not 2: it already has 'run' | "
+        "write each step as an item of its own",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, timeout: 10 minutes}}",
+        "5:31 pattern '10 minutes' can't be 'timeout' | write a length of time such as 90s, 10m or 1h30m",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, env: {{LEVEL: 3}}}}",
+        "5:35 type 'LEVEL' must be text, not a number | write \"3\"",
+    ),
+    (f"{LOCAL}prepare:\n- run: {{command: ls, env: {{1A: x}}}}", "5:28 key-pattern '1A' can't be a name here"),
+    (
+        f"{LOCAL}disks: {{os: {{size: 30GB}}}}",
+        "4:20 pattern '30GB' can't be 'size' | write a size such as 512MiB, 30GiB or 1TiB",
+    ),
+    (f"{LOCAL}disks: {{data: [{{lun: 64, size: 1GiB}}]}}", "4:22 maximum 'lun' can be at most 63"),
+    (f"{LOCAL}disks: {{data: [{{lun: -1, size: 1GiB}}]}}", "4:22 minimum 'lun' must be at least 0"),
+    (f"{LOCAL}disks: {{data: [{{lun: 1}}]}}", "4:16 missing-key key 'size' is missing in an item of 'data'"),
+    (
+        f"{LOCAL}generalize: {{skip: [machine_id]}}",
+        "4:21 enum 'machine_id' is not a value of an item of 'skip' | did you mean 'machine-id'?",
+    ),
+    (f"{LOCAL}generalize: none", "4:13 type 'generalize' must be a map or true or false, not text"),
+    (f"{LOCAL}publish: {{version: 1.4}}", "4:20 type 'version' must be text, not a number | write \"1.4\""),
+    (f"{LOCAL}publish: {{to: []}}", "4:15 minItems 'to' must not be empty"),
+    (f"{LOCAL}tags: {{'a<b': x}}", "4:8 key-pattern 'a<b' can't be a name here"),
+    ("os: {family: linux}\nsource: {bootstrap: {}}", "1:1 missing-key key 'name' is missing"),
+    ("name: web\nsource: {bootstrap: {}}", "1:1 missing-key key 'os' is missing"),
+    ("name: web\nos: {}\nsource: {bootstrap: {}}", "2:1 missing-key key 'family' is missing in 'os'"),
+    (AZURE.replace(", sku: 12-gen2", ""), "3:10 missing-key key 'sku' is missing in 'marketplace'"),
+    (
+        AZURE + "machine: {azure: {size: small}}",
+        "4:25 pattern 'small' can't be 'size' | VM sizes; the first that can be had is "
+        "taken. Default: Standard_D2s_v5, or what fits the architecture and the security type.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MESSAGES, ids=[expected[:40] for _, expected in MESSAGES])
+def test_messages(tmp_path: Path, text: str, expected: str):
+    assert diagnose(tmp_path, text) == [expected]
+
+
+def test_a_misspelt_key_hides_nothing_and_is_not_missing(tmp_path: Path):
+    text = """\
+name: web
+os: {family: linux}
+sorce:
+  marketplce: {publisher: Debian, offer: debian-12, skku: 12-gen2, version: 12}
+prepaer:
+  - pakages: {instal: nginx}
+  - run: ls
+"""
+    assert diagnose(tmp_path, text) == [
+        "3:1 unknown-key unknown key 'sorce' | did you mean 'source'?",
+        "4:3 unknown-key unknown key 'marketplce' | did you mean 'marketplace'?",
+        "4:53 unknown-key unknown key 'skku' | did you mean 'sku'?",
+        "4:77 type 'version' must be text, not a number | write \"12\"",
+        "5:1 unknown-key unknown key 'prepaer' | did you mean 'prepare'?",
+        "6:5 unknown-key unknown key 'pakages' | did you mean 'packages'?",
+        "6:15 unknown-key unknown key 'instal' | did you mean 'install'?",
+        "6:23 type 'instal' must be a list, not text | write [nginx]",
+    ]
+
+
+def test_rules_run_on_what_the_schema_leaves(tmp_path: Path):
+    text = """\
+name: web
+os: {family: linux, distribution: gentoo}
+source: {bootstrap: {}}
+disks:
+  data:
+    - {lun: x, size: 1GiB}
+    - {lun: 1, size: 1GiB}
+    - {lun: 1, size: 1GiB}
+prepaer:
+  - rn: 3
+  - scirpt: {path: missing.sh}
+publish: {version: 1.2.3.4, to: [{directory: {path: /etc}}]}
+"""
+    assert diagnose(tmp_path, text) == [
+        "2:35 bootstrap bootstrap can't make gentoo | it makes debian, ubuntu",
+        "6:13 type 'lun' must be a whole number, not text",
+        "8:13 duplicate-lun LUN 1 is already used by data disk 0",
+        "9:1 unknown-key unknown key 'prepaer' | did you mean 'prepare'?",
+        "10:5 unknown-key unknown key 'rn' | did you mean 'run'?",
+        "10:9 type 'rn' must be text or a map, not a number | write \"3\"",
+        "11:5 unknown-key unknown key 'scirpt' | did you mean 'script'?",
+        "11:20 file-missing 'missing.sh' does not exist | paths are relative to the spec's folder",
+        "12:20 pattern '1.2.3.4' can't be 'version' | `auto`: the next patch after the newest. `1.4.x`: the next patch "
+        "of 1.4. Or an exact version.",
+        "12:53 path-outside '/etc' must be a folder below the project's root",
+    ]
+
+
+def test_all_files_are_checked_and_findings_are_sorted(tmp_path: Path):
+    for name in ("b", "a"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / f"images/{name}.yaml").write_text(f"name: {name.upper()}\nzz: 1\n{LOCAL.split(chr(10), 1)[1]}")
+    found = diagnose(tmp_path)
+    assert [line.split(" ")[0] for line in found] == [
+        "images/a.yaml:1:7",
+        "images/a.yaml:2:1",
+        "images/b.yaml:1:7",
+        "images/b.yaml:2:1",
+    ]
