@@ -150,7 +150,7 @@ def _publish_under_lease(folder: Path, version: str, context: StepContext) -> No
     manifest = context.manifest()
     new = folder / f"{PUBLISHING}{context.run.id}"
     with ExitStack() as stack:
-        stack.enter_context(context.run.effect("publish", image=manifest.image, version=version, location=str(final)))
+        stack.enter_context(context.run.effect("publish", version=version, location=str(final)))
         new.mkdir()
         stack.callback(shutil.rmtree, new, ignore_errors=True)
         assert context.artifact is not None
@@ -192,7 +192,7 @@ def _retire(step: Step, context: StepContext) -> None:
             on_wait=lambda holder: context.log(f"waiting for {holder}"),
             stop=context.run.stop,
         ),
-        context.run.effect("retire", image=image.name, version=version, location=str(doomed)),
+        context.run.effect("retire", version=version, location=str(doomed)),
     ):
         # Renamed first: a removal that dies half-way must not leave half a version
         aside = folder / f"{RETIRING}{context.run.id}-{version}"

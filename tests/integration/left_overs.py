@@ -1,4 +1,4 @@
-"""What a dead or finished build must not leave on this host."""
+"""What a dead or finished build must not leave on this host: looked for by the folder that it worked in."""
 
 from __future__ import annotations
 
@@ -9,49 +9,41 @@ from pathlib import Path
 
 from tests.integration.waiting import wait_until
 
-PROGRAMS = ("qemu-storage-daemon", "qemu-system-x86", "qemu-img", "bwrap", "mmdebstrap")
-
 
 @dataclass(frozen=True)
 class Left:
-    """Mounts, loop devices in use, and processes."""
+    """Mounts, loop devices and processes that have to do with a folder."""
 
     mounts: frozenset[str] = frozenset()
     loops: frozenset[str] = frozenset()
     processes: frozenset[str] = frozenset()
 
-    def __sub__(self, other: Left) -> Left:
-        return Left(self.mounts - other.mounts, self.loops - other.loops, self.processes - other.processes)
 
-
-def _processes() -> Iterator[str]:
+def _processes(folder: str) -> Iterator[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                name = (entry / "comm").read_text().strip()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while we looked
-            if state != "Z" and name in {program[:15] for program in PROGRAMS}:
-                yield f"{name} {entry.name}"
+            if folder in command:
+                yield f"{entry.name}: {command}"
 
 
-def look() -> Left:
+def look(folder: Path) -> Left:
     """What there is this moment."""
-    mounts = Path("/proc/1/mounts").read_text().splitlines() + Path("/proc/self/mounts").read_text().splitlines()
-    loops = subprocess.run(
-        ["losetup", "--list", "--noheadings", "-O", "NAME,BACK-FILE"], capture_output=True, text=True, check=True
+    name = str(folder)
+    mounts = {line for file in ("/proc/1/mounts", "/proc/self/mounts") for line in Path(file).read_text().splitlines()}
+    command = ["losetup", "--list", "--noheadings", "-O", "NAME,BACK-FILE"]
+    loops = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return Left(
+        frozenset(line for line in mounts if name in line),
+        frozenset(line for line in loops if name in line),
+        frozenset(_processes(name)),
     )
-    return Left(frozenset(mounts), frozenset(loops.stdout.split("\n")), frozenset(_processes()))
 
 
-def left_now() -> Left:
-    """What there is once it stands still: the kernel lets go of a dead process' loop devices a moment later."""
-    seen = [look()]
-
-    def still() -> bool:
-        seen.append(look())
-        return seen[-1] == seen[-2]
-
-    wait_until(still)
-    return seen[-1]
+def left_in(folder: Path) -> Left:
+    """What is left once nothing goes any more: the kernel lets go of a dead process' loop devices a moment later."""
+    wait_until(lambda: look(folder) == Left())
+    return look(folder)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.disk.partitions import GptPartition, write_gpt
-from tests.integration.left_overs import Left, left_now
+from tests.integration.left_overs import Left, left_in
 
 MIB = 1024 * 1024
 DISK = 48 * MIB
@@ -23,28 +25,25 @@ def tiny_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw disk with the smallest Linux that steps can work in."""
     folder = tmp_path_factory.mktemp("tiny")
     root = folder / "root"
-    for name in (
-        "bin",
-        "sbin",
-        "dev",
-        "etc",
-        "proc",
-        "root",
-        "run",
-        "sys",
-        "tmp",
-        "usr/sbin",
-        "usr/bin",
-        "var/log",
-        "var/lib",
-    ):
+    folders = "bin sbin dev etc proc root run sys tmp usr/sbin usr/bin usr/lib/systemd var/log var/lib"
+    for name in folders.split():
         (root / name).mkdir(parents=True)
     (root / "bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
     (root / "bin/busybox").chmod(0o755)
+    # A shell that runs the programs of its PATH, where busybox's runs its own
+    (root / "bin/dash").write_bytes(Path("/bin/dash").read_bytes())
+    (root / "bin/dash").chmod(0o755)
+    for library in re.findall(
+        r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/dash"], capture_output=True, text=True).stdout
+    ):
+        (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, root / library[1:])
     applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
     for applet in applets:
         if applet != "busybox":
             (root / "bin" / applet).symlink_to("busybox")
+    # What generalize looks for before it writes `uninitialized`, a word of systemd's, into machine-id
+    (root / "usr/lib/systemd/systemd").write_text("")
     (root / "etc/os-release").write_text('ID=tiny\nVERSION_ID="1"\nPRETTY_NAME="Tiny 1"\n')
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
@@ -151,9 +150,8 @@ def project(tmp_path: Path, tiny_disk: Path) -> Iterator[Project]:
     project.write("tiny.image.yaml", SPEC)
     project.write("scripts/last.sh", "#!/bin/sh\nset -eu\necho last > /etc/last\necho done\n")
     os.link(tiny_disk, project.root / "tiny.raw")
-    before = left_now()
     yield project
-    assert left_now() - before == Left()
+    assert left_in(project.root) == Left()
 
 
 RunProject = Callable[[], Project]
