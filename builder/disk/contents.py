@@ -36,8 +36,9 @@ def copy_sparse(source: Path, target: Path) -> None:
                 size = os.fstat(reading.fileno()).st_size
                 writing.truncate(size)
                 for start, end in data_ranges(reading.fileno(), 0, size):
-                    while start < end:
-                        start += os.copy_file_range(reading.fileno(), writing.fileno(), end - start, start, start)
+                    at = start
+                    while at < end:
+                        at += os.copy_file_range(reading.fileno(), writing.fileno(), end - at, at, at)
                 os.fsync(writing.fileno())
         except BaseException:
             target.unlink(missing_ok=True)

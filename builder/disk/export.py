@@ -18,21 +18,28 @@ from builder.errors import BuildError
 
 # Far longer than any layer needs to open or close; only a hung host reaches it
 PATIENCE_SECONDS = 120.0
+# The daemon must not share the namespace in which its file's content is mounted. When we are killed and it is the last
+# one there, its exit would unmount, and wait for writes that only it could answer: forever. So apart, our own exit
+# unmounts, while the daemon still lives.
+_APART = ("unshare", "--mount", "--propagation", "private", "--")
 # After a failed write, a host that can't give this much was full
 FULL_BELOW = 16 * 1024 * 1024
 
 
 @contextmanager
 def exported(layer: DiskLayer, *, folder: Path, writable: bool) -> Iterator[Path]:
-    """Show a layer (and what is below it) as a raw file `<name>.raw` in `folder`, for the length of the block.
+    """Show a layer (and what is below it) as a raw file, for the length of the block; give the file's path.
 
-    When the block ends well, a writable layer is complete and stored on the host's disk. Call `private_mounts` first.
+    The path leads into the daemon's own mount namespace: use it as it is (resolving its links would lose the way).
+    `folder` is for the daemon's files. When the block ends well, a writable layer is complete and stored on the host's
+    disk.
+
     Raises BuildError: "export-failed" when the layer can't be opened or closed (the daemon's own words as detail),
     "disk-full" when the host's disk had no room for it, "needs-root".
     """
     require_root("open disk layers")
     program = process.find_program("qemu-storage-daemon", package="qemu-utils", why="open disk layers")
-    point = folder / f"{layer.name}.raw"
+    point = folder.absolute() / f"{layer.name}.raw"
     log_path = folder / f"{layer.name}.log"
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
@@ -42,10 +49,10 @@ def exported(layer: DiskLayer, *, folder: Path, writable: bool) -> Iterator[Path
         stack.callback(point.unlink, missing_ok=True)
         point.touch()
         with theirs:
-            command = [program, *_options(layer.path, point, writable, theirs.fileno())]
+            command = [*_APART, program, *_options(layer.path, point, writable, theirs.fileno())]
             daemon = stack.enter_context(process.daemon(command, log=log, pass_fds=[theirs.fileno()]))
         _wait_until_ready(ours, layer, log_path)
-        yield point
+        yield Path(f"/proc/{daemon.pid}/root{point}")
         _close(ours, daemon, layer, log_path)
         if writable:
             _store(layer)
@@ -59,7 +66,7 @@ def _options(path: Path, point: Path, writable: bool, monitor: int) -> list[str]
         "discard": "unmap",
         # The layer is worth nothing before it is complete, and is stored once then: see _store
         "cache": {"no-flush": True},
-        "file": {"driver": "file", "filename": os.fspath(path), "discard": "unmap"},
+        "file": {"driver": "file", "filename": os.fspath(path.absolute()), "discard": "unmap"},
     }
     export = {"type": "fuse", "id": "raw", "node-name": "disk", "mountpoint": os.fspath(point), "writable": writable}
     options = ["--blockdev", json.dumps(disk), "--export", json.dumps(export)]

@@ -94,7 +94,7 @@ def loop_device(path: Path, *, offset: int = 0, size: int, read_only: bool = Fal
     flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
     backing = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     try:
-        device, descriptor = _configured_loop(backing, offset, size, flags, path.name)
+        device, descriptor = _configured_loop(backing, offset, size, flags, path)
     finally:
         os.close(backing)
     try:
@@ -106,10 +106,10 @@ def loop_device(path: Path, *, offset: int = 0, size: int, read_only: bool = Fal
         _wait_detached(device)
 
 
-def _configured_loop(backing: int, offset: int, size: int, flags: int, name: str) -> tuple[Path, int]:
+def _configured_loop(backing: int, offset: int, size: int, flags: int, path: Path) -> tuple[Path, int]:
     """A configured loop device and the open descriptor that keeps it."""
     config = _LOOP_CONFIG.pack(
-        backing, 512, 0, 0, 0, offset, size, 0, 0, 0, flags, os.fsencode(name)[:63], b"", b"", b""
+        backing, 512, 0, 0, 0, offset, size, 0, 0, 0, flags, os.fsencode(path)[-63:], b"", b"", b""
     )  # fmt: skip
     try:
         with Path("/dev/loop-control").open("rb", buffering=0) as control:
@@ -126,7 +126,7 @@ def _configured_loop(backing: int, offset: int, size: int, flags: int, name: str
                 return device, descriptor
     except OSError as error:
         raise BuildError(
-            f"no loop device can be had for {name}: {error.strerror}",
+            f"no loop device can be had for {path.name}: {error.strerror}",
             code="loop-device",
             hint="loop devices need root, /dev/loop-control and Linux 5.8 or later (modprobe loop)",
         ) from error

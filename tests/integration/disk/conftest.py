@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from builder.disk.mounts import loop_device, mounted, private_mounts
 from builder.disk.partitions import TYPE_ROOT_X64, GptPartition, write_gpt
 
 MIB = 1024 * 1024
+LOOP_GET_STATUS64 = 0x4C05
 ROOT_UUID = "11111111-1111-4111-8111-111111111111"
 OTHER_UUID = "22222222-2222-4222-8222-222222222222"
 # An ELF header as far as it matters: 64 bits, little-endian, x86-64
@@ -24,13 +26,27 @@ ELF_X64 = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, 62) + bytes(
 OS_RELEASE = b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'
 
 
+def loop_names() -> dict[str, str]:
+    """What each loop device in use says that it shows: the end of the path that it was given."""
+    found = {}
+    for state in Path("/sys/block").glob("loop*/loop"):
+        device = Path("/dev", state.parent.name)
+        status = bytearray(232)  # struct loop_info64
+        try:
+            with device.open("rb", buffering=0) as file:
+                fcntl.ioctl(file, LOOP_GET_STATUS64, status)
+        except OSError:
+            continue  # freed meanwhile
+        found[device.name] = os.fsdecode(bytes(status[56:120]).split(b"\0", 1)[0])
+    return found
+
+
 def left_behind(folder: Path) -> list[str]:
-    """Mounts, loop devices and daemons that have to do with `folder`, whoever's namespace they are in."""
-    place = str(folder)
-    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if place in line]
-    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
+    """Mounts, loop devices and daemons that have to do with the folder of a test."""
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
+    loops = [f"{device}: {name}" for device, name in loop_names().items() if f"{folder.name}/" in name]
     daemons = subprocess.run(["pgrep", "-af", "qemu-storage-daemon"], capture_output=True, text=True, check=False)
-    return [line for line in [*mounts, *loops, *daemons.stdout.splitlines()] if place in line]
+    return [*mounts, *loops, *(line for line in daemons.stdout.splitlines() if str(folder) in line)]
 
 
 def wait_until_nothing_is_left(folder: Path, seconds: float = 20) -> list[str]:
