@@ -25,6 +25,11 @@ account() {
     if [ -z "$shell" ]; then
         if [ -n "$system" ]; then shell=$(no_login_shell); else shell=$(login_shell); fi
     fi
+    # Neither tool makes the folders above a home
+    if [ -z "$system" ] || [ -n "$home" ]; then
+        above=${home:-/home/$name}
+        mkdir -p -- "${above%/*}/"
+    fi
     if command -v useradd >/dev/null 2>&1; then make_with_useradd; else make_with_adduser; fi
     # No password matches "*"; unlike "!" it does not lock the account for SSH keys where there is no PAM
     printf '%s:*\n' "$name" | chpasswd -e

@@ -109,6 +109,7 @@ USERS = [
      "comment": "Eve E", "shell": "/bin/sh"},
     {"name": "app", "sshKeys": ["ssh-ed25519 BBBB", "ssh-ed25519 CCCC"]},
     {"name": "root", "sshKeys": ["ssh-ed25519 DDDD"]},
+    {"name": "web", "home": "/srv/deep/web"},
 ]  # fmt: skip
 
 
@@ -124,6 +125,7 @@ def test_users(shadow_root: Path) -> None:
     assert accounts["eve"][2:] == ["1500", "1500", "Eve E", "/home/eve", "/bin/sh"]
     assert int(accounts["svc"][2]) < 1000 and accounts["svc"][6].endswith("nologin")
     assert not (shadow_root / "home/svc").exists()
+    assert (shadow_root / "srv/deep/web").is_dir()
     groups = {line.split(":")[0]: line.split(":")[3] for line in (shadow_root / "etc/group").read_text().splitlines()}
     assert groups["postgres"] == groups["shadow"] == "eve"
     shadow = {line.split(":")[0]: line.split(":")[1] for line in (shadow_root / "etc/shadow").read_text().splitlines()}
