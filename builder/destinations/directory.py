@@ -104,13 +104,17 @@ class Directory:
 
 
 def _read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a version, or None for a folder that isn't ours."""
+    """The manifest of a version, or None for a folder that isn't ours: it is shown as foreign and left alone."""
     try:
-        return Manifest.from_dict(json.loads((folder / MANIFEST_FILE).read_text()))
-    except FileNotFoundError:
+        data = json.loads((folder / MANIFEST_FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        return None  # some other tool's file of that name: a foreign version, shown as such and left alone
+    if not isinstance(data, dict) or "format_version" not in data:
+        return None
+    try:
+        return Manifest.from_dict(data)
+    except (KeyError, TypeError):
+        return None
 
 
 def _publish(step: Step, context: StepContext) -> None:

@@ -40,7 +40,11 @@ def test_references_give_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("reference", "part"),
-    [({"env": "NOT_SET_HERE"}, "NOT_SET_HERE is not set"), ({"file": "absent"}, "absent"), ({"keyVault": "v/s"}, "keyVault")],
+    [
+        ({"env": "NOT_SET_HERE"}, "NOT_SET_HERE is not set"),
+        ({"file": "absent"}, "absent"),
+        ({"keyVault": "v/s"}, "keyVault"),
+    ],
 )
 def test_what_can_not_be_read_is_an_error(reference: dict[str, str], part: str, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=part):

@@ -216,7 +216,7 @@ def wrapper(script: GuestScript, gifts: HostGifts) -> str:
         lines.append(f'for file in {pattern}; do [ -e "$file" ] && mv -f "$file" "$file.build-kept"; done')
         back.append(
             f'for file in {pattern}; do [ -e "$file.build-kept" ] && rm -f "$file.build-kept"; done\n'
-            f'for file in {" ".join(part + ".build-kept" for part in pattern.split())}; do '
+            f"for file in {' '.join(part + '.build-kept' for part in pattern.split())}; do "
             '[ -e "$file" ] && mv -f "$file" "${file%.build-kept}"; done'
         )
     for number, gift in enumerate(gifts.put_in):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.request
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,6 +139,8 @@ def _run_image(step: Step, context: StepContext) -> None:
 
 def download(url: str, sha256: str, folder: Path, context: StepContext, place: Place | None) -> Path:
     """A file from the network, whole and with the right sha256, or BuildError. Kept for the next build."""
+    import urllib.request
+
     path = folder / sha256
     if path.exists():
         return path

@@ -269,14 +269,14 @@ def test_what_is_not_generalized_is_refused_with_a_list(project: Project) -> Non
     # An `rm` that does nothing: what "the tool ran" does not show, the scan of the captured disk does
     project.write(
         "scripts/last.sh",
-        "#!/bin/sh\nset -e\nmkdir -p /root/.ssh\necho key > /root/.ssh/authorized_keys\n"
+        "#!/bin/sh\nset -e\necho history > /root/.bash_history\n"
         "printf '#!/bin/busybox sh\\nexit 0\\n' > /usr/bin/no-rm\nchmod +x /usr/bin/no-rm\n"
         "ln -sf /usr/bin/no-rm /bin/rm\nln -sf dash /bin/sh\n",
     )
     result = project.apply()
     assert result.code == 1, result.text
     assert "not generalized" in result.err
-    assert "/root/.ssh/authorized_keys" in result.err
+    assert "/root/.bash_history" in result.err
     assert project.versions() == []
 
 
