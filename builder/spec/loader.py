@@ -210,11 +210,19 @@ def _read_bases(reading: _Reading) -> None:
 
 def _read_named(reading: _Reading, files: Iterable[Path], names: set[str | None]) -> bool:
     """Read the files that hold images of these names, and no others."""
-    root, found = reading.project.root, False
+    found = False
     for file in files:
-        trial = _Reading(reading.project, reading.environment, reading.variables, {})
-        _read(trial, file)
-        if any(draft.name_guess() in names for made in trial.drafts.values() for draft in made):
-            _read(reading, root / file.relative_to(root))
+        made = drafts_of(reading.project, file, environment=reading.environment, variables=reading.variables)
+        if any(draft.name_guess() in names for draft in made):
+            _read(reading, file)
             found = True
     return found
+
+
+def drafts_of(
+    project: ProjectConfig, file: Path, *, environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> list[Draft]:
+    """The drafts of one file, not checked yet; none when it can't be read."""
+    reading = _Reading(project, environment, variables or {}, {})
+    _read(reading, file)
+    return [draft for made in reading.drafts.values() for draft in made]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator, Mapping
 
 from builder.errors import Diagnostic
@@ -27,6 +28,11 @@ def steps_of(image: ImageSpec, *kinds: str) -> Iterator[Choice]:
 def destinations_of(image: ImageSpec, kind: str) -> Iterator[Choice]:
     """The destinations of a kind."""
     return (destination for destination in image.publish.to if destination.kind == kind)
+
+
+def normal_path(path: str) -> str:
+    """An absolute path of Linux without doubled slashes, dots and a last slash."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
 def values_of_format(image: ImageSpec, *formats: str) -> Iterator[tuple[str, KeyPath, str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 
 from builder.errors import Diagnostic
 from builder.model.spec import GIB, ImageSpec, KeyPath
-from builder.spec.rules.base import destinations_of, finding
+from builder.spec.rules.base import destinations_of, finding, normal_path
 from builder.spec.rules.files import NOT_KEPT
 from builder.spec.units import size_text
 
@@ -78,7 +77,7 @@ def mounts(image: ImageSpec) -> Iterator[Diagnostic]:
                     yield finding(image, (*path, key), "mount", f"`{key}` needs a `filesystem`", help)
         if disk.mount is None:
             continue
-        where, normal = (*path, "mount"), posixpath.normpath(disk.mount)
+        where, normal = (*path, "mount"), normal_path(disk.mount)
         if not disk.mount.startswith("/") or ".." in disk.mount.split("/"):
             yield finding(image, where, "mount", f"'{disk.mount}' must be absolute, without '..'")
         elif normal in SYSTEM or normal.startswith(tuple(f"{folder}/" for folder in NOT_KEPT)):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterator
 
 from builder.errors import Diagnostic
 from builder.model.spec import Choice, ImageSpec
 from builder.spec.files import FileInvalid, repository_path
-from builder.spec.rules.base import finding, steps_of, values_of_format
+from builder.spec.rules.base import finding, normal_path, steps_of, values_of_format
 
 # Filesystems that are made anew at every boot
 NOT_KEPT = ("/dev", "/proc", "/run", "/sys")
@@ -61,7 +60,7 @@ def image_paths(image: ImageSpec) -> Iterator[Diagnostic]:
 
 
 def _below(name: str, folders: tuple[str, ...]) -> bool:
-    normal = posixpath.normpath(name)
+    normal = normal_path(name)
     return any(normal == folder or normal.startswith(f"{folder}/") for folder in folders)
 
 
@@ -70,7 +69,7 @@ def paths_once(image: ImageSpec) -> Iterator[Diagnostic]:
     for step in steps_of(image, "files"):
         seen: set[str] = set()
         for index, file in enumerate(step.values["files"]):
-            path = posixpath.normpath(file["path"])
+            path = normal_path(file["path"])
             if path in seen:
                 where = (*step.path, "files", index, "path")
                 yield finding(image, where, "duplicate-path", f"'{file['path']}' is already put there by this step")

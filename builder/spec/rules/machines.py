@@ -32,7 +32,7 @@ def local_machine(image: ImageSpec) -> Iterator[Diagnostic]:
         return
     if image.os.family != "linux":
         message = "the local machine makes Linux images only"
-        yield finding(image, image.machine.path, "machine", message, "write `machine: {azure: {}}`")
+        yield finding(image, ("os", "family"), "machine", message, "write `machine: {azure: {}}`")
     if image.source.kind not in LOCAL_SOURCES:
         message = f"the local machine can't start from `{image.source.kind}`: it would need Azure"
         help = f"start from {', '.join(sorted(LOCAL_SOURCES))}, or write `machine: {{azure: {{}}}}`"

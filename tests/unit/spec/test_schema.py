@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a row of a table says more on one line
 from __future__ import annotations
 
 from pathlib import Path
