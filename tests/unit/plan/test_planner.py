@@ -508,7 +508,7 @@ SPECS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(SPECS, SPECS, st.booleans()), min_size=1, max_size=4))
 def test_whatever_is_applied_leaves_nothing_to_do(history):
     world = World([])
