@@ -1,0 +1,127 @@
+"""Commands in the rehearsed machine, over ssh with a key that lives as long as the rehearsal."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import process
+from builder.errors import BuildError, Interrupted
+
+PACKAGE = "openssh-client"
+ATTEMPT_SECONDS = 30
+RETRY_SECONDS = 2.0
+# ssh's own exit code when it could not do its work
+SSH_FAILED = 255
+KEPT_LINES = 2000
+LOG = "ssh.log"
+
+
+def make_key(folder: Path) -> tuple[Path, str]:
+    """A new key pair in `folder`: the private key's file, and the line for authorized_keys."""
+    keygen = process.find_program("ssh-keygen", package=PACKAGE, why="log in to the rehearsed machine")
+    path = folder / "key"
+    process.run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "rehearsal", "-f", path])
+    return path, path.with_suffix(".pub").read_text().strip()
+
+
+@dataclass
+class Login:
+    """The way into the machine: its forwarded port on loopback, the user, the private key.
+
+    `folder` takes ssh's log. Commands run as root through sudo where the image lets the user, else as the user.
+    """
+
+    port: int
+    user: str
+    key: Path
+    folder: Path
+    stop: threading.Event | None = None
+    connected: bool = False
+    root: bool = False
+
+    def connect(self, deadline: float, alive: Callable[[], None]) -> None:
+        """Try to log in until it works. `alive` raises when the machine has ended.
+
+        Raises BuildError with code "login-failed" when `deadline` (monotonic seconds) passes.
+        """
+        wait = self.stop or threading.Event()
+        while not self.connected:
+            alive()
+            code, _ = self._ssh("sudo -n true 2>/dev/null && exit 10; exit 11", ATTEMPT_SECONDS)
+            if code in (10, 11):
+                self.connected, self.root = True, code == 10
+                return
+            if time.monotonic() >= deadline:
+                log = self.folder / LOG
+                said = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
+                raise BuildError(
+                    f"the machine reported Ready, but the user {self.user} can't log in by ssh",
+                    code="login-failed",
+                    hint="see that the image runs an ssh server, and that nothing in it forbids keys for new users",
+                    detail="\n".join(said),
+                )
+            wait.wait(RETRY_SECONDS)
+            self._check_stop()
+
+    def run(self, command: str, timeout: float, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Run a command line of `/bin/sh`; its exit code and the last 2000 lines of its output, both streams joined.
+
+        Raises BuildError "test-timeout" after `timeout` seconds, "login-failed" when the connection breaks.
+        """
+        words = ["env", *(f"{name}={value}" for name, value in (env or {}).items()), "/bin/sh", "-c", command]
+        code, output = self._ssh(shlex.join(["sudo", "-n", "-H", "--", *words] if self.root else words), timeout)
+        if code is None:
+            raise BuildError(f"the command did not end within {timeout:g} s", code="test-timeout", detail=output)
+        log = self.folder / LOG
+        if code == SSH_FAILED and log.exists() and (said := log.read_text(errors="replace").strip()):
+            raise BuildError(
+                "the connection to the machine broke", code="login-failed", detail=f"{said}\n{output}".strip()
+            )
+        return code, output
+
+    def _check_stop(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise Interrupted("interrupted", code="interrupted")
+
+    def _ssh(self, command: str, timeout: float) -> tuple[int | None, str]:
+        """Exit code and output of one ssh; None for a command that took too long."""
+        log = self.folder / LOG
+        log.unlink(missing_ok=True)
+        program = process.find_program("ssh", package=PACKAGE, why="log in to the rehearsed machine")
+        settings = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(ATTEMPT_SECONDS),
+            "GlobalKnownHostsFile": "/dev/null",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            "PreferredAuthentications": "publickey",
+            "ServerAliveInterval": "15",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+        }
+        words = [program, "-F", "/dev/null", "-E", str(log), "-i", str(self.key), "-p", str(self.port), "-T"]
+        for name, value in settings.items():
+            words += ["-o", f"{name}={value}"]
+        lines: deque[str] = deque(maxlen=KEPT_LINES)
+
+        try:
+            done = process.stream(
+                [*words, f"{self.user}@127.0.0.1", command],
+                on_line=lines.append,
+                timeout=timeout,
+                stop=self.stop,
+                ok=range(256),
+            )
+        except process.CommandFailed as error:
+            self._check_stop()
+            if "did not end" not in error.message:
+                raise
+            return None, "\n".join(lines)
+        self._check_stop()
+        return done.exit_code, "\n".join(lines)
