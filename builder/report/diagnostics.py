@@ -89,7 +89,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def as_json(diagnostics: Sequence[Diagnostic], images: Sequence[str] = ()) -> str:
-    """Findings for programs: `{"valid", "images", "diagnostics": [{file, line, column, severity, code, message, help}]}`."""
+    """Findings for programs: `valid`, the names of `images`, and `diagnostics` with their places."""
     document = {
         "valid": not any(item.severity == "error" for item in diagnostics),
         "images": list(images),

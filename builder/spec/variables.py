@@ -39,6 +39,8 @@ def variables_of(
 
     def add(values: Mapping[str, Json], origin: Document | None, prefix: KeyPath) -> None:
         for name, value in values.items():
+            # At its new position: it may use the variables that stand before it there
+            found.pop(name, None)
             found[name] = Variable(name, value, origin, (*prefix, name))
 
     add(project.vars, project.document, ("vars",))

@@ -209,6 +209,7 @@ _SYNTAX: tuple[tuple[str, str, str | None], ...] = (
     ("expected '-' indicator", "the list ends here without being closed by its indentation", "line up the '-'"),
     ("expected key|expected <block end>", "the indentation doesn't fit the lines above", "line keys up"),
     ("expected ',' or '([\\]}])'", "a ',' or {match} is missing before this", "opened at {context}"),
+    ("expected (the )?node content", "a value is missing here", None),
     ("undefined alias", "this alias refers to an anchor that doesn't exist", None),
     ("second occurrence", "this anchor's name is already used", None),
     ("another document", "a second document: a file holds one", "put it in a file of its own"),
