@@ -84,7 +84,15 @@ def _qcow2(path: Path, head: bytes) -> Recognized:
 
 def _check_qcow2(path: Path) -> None:
     """Raise BuildError for inconsistent tables, and for data beyond the file's end, which QEMU takes for zeros."""
-    layers.check(path)
+    try:
+        layers.check(path)
+    except BuildError as error:
+        raise BuildError(
+            f"{path.name} is damaged or was cut off: its cluster tables are not consistent",
+            code="disk-file-broken",
+            hint="copy or download it again",
+            detail=error.detail,
+        ) from error
     length = path.stat().st_size
     for extent in layers.extents(path):
         if extent.offset is not None and extent.offset + extent.length > length + layers.cluster_size(path):
@@ -99,7 +107,7 @@ def _dynamic_vhd(path: Path, head: bytes) -> Recognized:
         file.seek(-vhd.FOOTER_SIZE, os.SEEK_END)
         # The copy at the end is the original: without it the file was cut off
         vhd.parse_footer(file.read())
-    return Recognized("vhd", {"driver": "vpc", "force-size-calc": "current_size"})
+    return Recognized("vhd", {"driver": "vpc", "force_size_calc": "current_size"})
 
 
 def _vhdx(path: Path, head: bytes) -> Recognized:

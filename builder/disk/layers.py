@@ -30,7 +30,7 @@ class DiskLayer:
         return "os" if self.lun is None else f"data-{self.lun}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """A range of a disk that holds data. `start` and `length` in bytes of the disk.
 
@@ -46,6 +46,11 @@ class Extent:
 def qemu_img() -> str:
     """The path of qemu-img. Raises BuildError when it isn't installed."""
     return process.find_program("qemu-img", package=_PACKAGE, why="work on disk layers")
+
+
+def _local(path: Path) -> str:
+    """A file's name for QEMU in its own folder; without a slash, a name with a colon would be taken for an address."""
+    return f"./{path.name}"
 
 
 def create(
@@ -67,12 +72,12 @@ def create(
                 hint="run `build gc`, then build again: what can't be reused is made anew",
             )
         command += ["-b", os.path.relpath(backing, path.parent), "-F", "qcow2"]
-    process.run([*command, path.name, *([] if size is None else [str(size)])], cwd=path.parent)
+    process.run([*command, _local(path), *([] if size is None else [str(size)])], cwd=path.parent)
 
 
 def resize(path: Path, size: int) -> None:
     """Grow a layer's virtual size to `size` bytes."""
-    process.run([qemu_img(), "resize", "-q", "-f", "qcow2", path.name, str(size)], cwd=path.parent)
+    process.run([qemu_img(), "resize", "-q", "-f", "qcow2", _local(path), str(size)], cwd=path.parent)
 
 
 def virtual_size(path: Path) -> int:
@@ -133,7 +138,7 @@ def extents(path: Path) -> list[Extent]:
         found[-1:] = _joined(found[-1], here) if found else [here]
 
     # Read line by line: the map of a fragmented disk is too long to be parsed at once in little memory
-    process.stream([qemu_img(), "map", "--output=json", "-f", "qcow2", path.name], on_line=line, cwd=path.parent)
+    process.stream([qemu_img(), "map", "--output=json", "-f", "qcow2", _local(path)], on_line=line, cwd=path.parent)
     return found
 
 
@@ -149,7 +154,7 @@ def _joined(one: Extent, two: Extent) -> list[Extent]:
 def check(path: Path) -> None:
     """Check a layer's own tables (leaked clusters are no error). Raises BuildError ("layer-broken")."""
     try:
-        process.run([qemu_img(), "check", "-q", "-f", "qcow2", path.name], cwd=path.parent, ok=(0, 3))
+        process.run([qemu_img(), "check", "-q", "-f", "qcow2", _local(path)], cwd=path.parent, ok=(0, 3))
     except process.CommandFailed as error:
         raise BuildError(
             f"{path.name} is damaged: its cluster tables are not consistent",

@@ -21,6 +21,7 @@ MIB = 1024 * 1024
 LOOP_GET_STATUS64 = 0x4C05
 ROOT_UUID = "11111111-1111-4111-8111-111111111111"
 OTHER_UUID = "22222222-2222-4222-8222-222222222222"
+DATA_UUID = "44444444-4444-4444-8444-444444444444"
 # An ELF header as far as it matters: 64 bits, little-endian, x86-64
 ELF_X64 = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, 62) + bytes(44)
 OS_RELEASE = b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from builder.disk.partitions import TYPE_LVM, GptPartition, write_gpt
 from builder.disk.system import opened_system
 from builder.errors import BuildError
 from tests.integration.disk.conftest import (
+    DATA_UUID,
     ELF_X64,
     MIB,
     OTHER_UUID,
@@ -111,7 +113,7 @@ tmpfs /tmp tmpfs defaults 0 0
         file.seek(parts[2].start)
         file.write(esp.read_bytes())
     data = DiskLayer(tmp_path / "data-3.qcow2", 3)
-    sizing.create_data_disk(data, size=320 * MIB, folder=work, filesystem="xfs", identity=OTHER_UUID[::-1], label="d")
+    sizing.create_data_disk(data, size=320 * MIB, folder=work, filesystem="xfs", identity=DATA_UUID, label="d")
     disk = as_layer(raw)
     with opened_system([disk, data], folder=work, writable=True) as system:
         assert [item.target for item in system.filesystems] == ["/", "/boot", "/data files"]
@@ -200,8 +202,6 @@ def dirty_disk(raw: Path, type: str) -> DiskLayer:
         (mount / "etc/new").write_text("new\n")
         # Reaches the journal, not yet its place
         with (mount / "etc/new").open("rb") as file:
-            import os
-
             os.fsync(file.fileno())
         subprocess.run(["cp", "--sparse=always", str(raw), str(copy)], check=True)
     return as_layer(copy)
