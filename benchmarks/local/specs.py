@@ -71,7 +71,7 @@ def publish_all(root: Path) -> None:
             source={},
             steps=tuple(recorded_step(step) for step in steps),
             disks=(),
-            inventory=Inventory(packages=packages),
+            recorded_inventory=Inventory(packages=packages).as_dict(),
         )
         folder = root / "gallery" / item.image / "1.0.0"
         folder.mkdir(parents=True)

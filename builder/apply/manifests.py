@@ -47,7 +47,7 @@ def make_manifest(item: ImagePlan, context: StepContext) -> Manifest:
         source=dict(steps[0].inputs),
         steps=tuple(recorded_step(step) for step in steps),
         disks=manifest_disks(artifact),
-        inventory=context.inventory,
+        recorded_inventory=context.inventory.as_dict(),
         description=image.description,
         tags=dict(image.tags),
         tests=tuple(asdict(check) for check in context.checks),

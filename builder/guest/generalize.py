@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from builder.disk.tree import GuestTree
 from builder.errors import BuildError
 from builder.guest.generalize_script import render_script
-from builder.guest.inventory import os_release_of
-from builder.guest.kinds import paths_of_ours
+from builder.guest.kinds import paths_in, paths_of_ours
 from builder.guest.operations import Operation, all_operations, applicable, selected
-from builder.guest.verifier import Finding, verify
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+
+if TYPE_CHECKING:
+    from builder.disk.tree import GuestTree
+    from builder.guest.verifier import Finding
 
 # Raise it when the table or the templates make the script do something else
 VERSION = 1
@@ -33,8 +34,11 @@ class Selection:
     users: tuple[str, ...]
 
 
-def selection(image: ImageSpec) -> Selection:
-    """What the spec chose. Raises BuildError with the place of a wrong name."""
+def selection(image: ImageSpec, paths: Sequence[str] | None = None) -> Selection:
+    """What the spec chose. Raises BuildError with the place of a wrong name.
+
+    `paths` are those of the files that the spec puts into the image, where the caller knows them already.
+    """
     chosen = image.generalize
     if chosen is None:
         return Selection((), (), ())
@@ -43,7 +47,7 @@ def selection(image: ImageSpec) -> Selection:
     except BuildError as error:
         error.where = error.where or image.place("generalize")
         raise
-    ours = [glob_of(path) for path in paths_of_ours(image)]
+    ours = [glob_of(path) for path in (paths_of_ours(image) if paths is None else paths)]
     users = {user["name"] for choice in image.prepare if choice.kind == "users" for user in choice.values["users"]}
     return Selection(operations, tuple(sorted({*chosen.keep, *ours})), tuple(sorted(users)))
 
@@ -53,9 +57,12 @@ def glob_of(path: str) -> str:
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)
 
 
-def generalize_step(image: ImageSpec) -> Step:
-    """The step that takes the machine's identity out. Only for an image whose `generalize` is not false."""
-    chosen = selection(image)
+def generalize_step(image: ImageSpec, prepare: Sequence[Step] | None = None) -> Step:
+    """The step that takes the machine's identity out. Only for an image whose `generalize` is not false.
+
+    `prepare` are the image's prepare steps, where the caller has made them already.
+    """
+    chosen = selection(image, None if prepare is None else paths_in(prepare))
     defaults = {item.id for item in all_operations() if item.default}
     names = {item.id for item in chosen.operations}
     differences = [f"without {name}" for name in sorted(defaults - names)] + [
@@ -96,6 +103,9 @@ def script(inputs: dict[str, Any], os_release: dict[str, str]) -> GuestScript:
 
 def verify_image(tree: GuestTree, image: ImageSpec) -> list[Finding]:
     """What survived on a generalized disk, by the image's own selection. Nothing for a specialized image."""
+    from builder.guest.inventory import os_release_of
+    from builder.guest.verifier import verify
+
     if image.generalize is None:
         return []
     chosen = selection(image)

@@ -130,16 +130,21 @@ class Manifest:
     source: Mapping[str, Any]
     steps: tuple[Mapping[str, Any], ...]
     disks: tuple[ManifestDisk, ...]
-    inventory: Inventory
+    recorded_inventory: Mapping[str, Any]
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[Mapping[str, Any], ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     format_version: str = MANIFEST_FORMAT
 
+    @property
+    def inventory(self) -> Inventory:
+        """What the image holds. Made when asked for: a plan reads a thousand manifests and looks at few inventories."""
+        return Inventory.from_dict(self.recorded_inventory)
+
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON (`schemas/manifest.schema.json`)."""
-        return asdict(self)
+        return {("inventory" if name == "recorded_inventory" else name): value for name, value in asdict(self).items()}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Manifest:
@@ -157,7 +162,7 @@ class Manifest:
                 **known,
                 "steps": tuple(data["steps"]),
                 "disks": tuple(ManifestDisk(**disk) for disk in data["disks"]),
-                "inventory": Inventory.from_dict(data["inventory"]),
+                "recorded_inventory": data["inventory"],
                 "tests": tuple(data.get("tests", ())),
             }
         )

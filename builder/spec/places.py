@@ -57,6 +57,10 @@ class LayeredPlaces(Mapping[KeyPath, Place]):
             raise KeyError(path)
         return layer.document.place((*layer.prefix, *written))
 
+    def __contains__(self, path: object) -> bool:
+        # Mapping's own would make a place only to throw it away
+        return isinstance(path, tuple) and self._layer(self._written(path)) is not None
+
     def __iter__(self) -> Iterator[KeyPath]:
         seen: set[KeyPath] = set()
         for layer in self.layers:

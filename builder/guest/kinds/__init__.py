@@ -5,7 +5,7 @@ Adding a kind is one file with a function for the step and one for the script, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from builder.errors import BuildError
 from builder.guest.kinds import files, packages, scripts, services, users
@@ -42,5 +42,9 @@ def prepare_step(choice: Choice, image: ImageSpec) -> Step:
 
 def paths_of_ours(image: ImageSpec) -> tuple[str, ...]:
     """The paths of all files that the spec puts into the image, sorted."""
-    steps = (prepare_step(choice, image) for choice in image.prepare)
+    return paths_in(prepare_step(choice, image) for choice in image.prepare)
+
+
+def paths_in(steps: Iterable[Step]) -> tuple[str, ...]:
+    """The paths of all files that prepare steps put into the image, sorted."""
     return tuple(sorted({change.name for step in steps for change in step.changes if change.kind == "file"}))

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder.disk.capture import write_fixed_vhd
-from builder.disk.tree import GuestTree
-from builder.disk.trimming import trim
 from builder.errors import BuildError
-from builder.guest.generalize import verify_image
-from builder.guest.inventory import read_inventory
 from builder.guest.kinds import paths_of_ours
-from builder.machines.local.saved import save_capture
-from builder.machines.local.session import LocalSession
 from builder.model.artifact import Artifact, CapturedDisk, Inventory
 from builder.model.run import StepContext
 from builder.model.spec import ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Stage, Step
+
+if TYPE_CHECKING:
+    from builder.disk.tree import GuestTree
+    from builder.machines.local.session import LocalSession
 
 MOST_SHOWN = 40
 
@@ -45,6 +43,9 @@ def capture_step(image: ImageSpec) -> Step:
 
 
 def _run_capture(step: Step, context: StepContext) -> None:
+    from builder.disk.trimming import trim
+    from builder.guest.inventory import read_inventory
+
     session: LocalSession = context.session
     image = context.run.image
     context.progress(0, None, "", "checking what is on the disks")
@@ -59,6 +60,8 @@ def _run_capture(step: Step, context: StepContext) -> None:
 
 
 def _verify(tree: GuestTree, image: ImageSpec) -> None:
+    from builder.guest.generalize import verify_image
+
     findings = verify_image(tree, image)
     if not findings:
         return
@@ -75,6 +78,9 @@ def _verify(tree: GuestTree, image: ImageSpec) -> None:
 
 
 def _write(step: Step, context: StepContext, inventory: Inventory) -> Artifact:
+    from builder.disk.capture import write_fixed_vhd
+    from builder.machines.local.saved import save_capture
+
     session: LocalSession = context.session
     store, run = session.store, context.run
     folder = store.new_artifact(step.digest, run.id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from builder.disk.mounts import require_root
 from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
 from builder.guest.kinds import prepare_step
+from builder.machines.local.capture import capture_step
 from builder.machines.local.checks import test_steps
 from builder.machines.local.sources import disks_step, file_source, source_step
 from builder.model.observed import Blocker, MachineFacts
@@ -59,19 +59,20 @@ class LocalMachine:
 
     def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
         """The steps of prepare (the source first), generalize, capture and test."""
-        from builder.machines.local.capture import capture_step
-
         steps = [source_step(image, facts.source)]
         disks = disks_step(image)
         if disks is not None:
             steps.append(disks)
-        steps += [prepare_step(choice, image) for choice in image.prepare]
+        prepare = [prepare_step(choice, image) for choice in image.prepare]
+        steps += prepare
         if image.generalize is not None:
-            steps.append(generalize_step(image))
+            steps.append(generalize_step(image, prepare))
         return [*steps, capture_step(image), *test_steps(image)]
 
     def preflight(self, image: ImageSpec) -> None:
         """Root on Linux, and the programs that this image's steps call."""
+        from builder.disk.mounts import require_root
+
         require_root("make images on this machine")
         needed = [*PROGRAMS]
         if image.source.kind == "bootstrap":

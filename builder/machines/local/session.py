@@ -28,7 +28,6 @@ from builder.records.store import Checkpoint, Store
 if TYPE_CHECKING:
     from builder.machines.local.rehearsal.vm import RehearsedVm
 
-OS_DISK = "os.qcow2"
 # The block size of nearly every filesystem; `open_to_capture` looks whether it is fine enough
 CAPTURE_CLUSTER = 4096
 # What os-release calls a distribution's family of package managers, most specific first: the program that must exist
@@ -41,11 +40,6 @@ PACKAGE_MANAGERS = (
     ("zypper", "/usr/bin/zypper"),
     ("apk", "/sbin/apk"),
 )
-
-
-def data_disk(lun: int) -> str:
-    """The file name of a data disk's layer."""
-    return f"data-{lun}.qcow2"
 
 
 class LocalSession:

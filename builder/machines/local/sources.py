@@ -7,18 +7,18 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from builder.disk.importing import import_disk
-from builder.disk.layers import DiskLayer
-from builder.disk.sizing import create_data_disk, grow_disk
 from builder.errors import BuildError, Place
-from builder.machines.local.session import OS_DISK, LocalSession, data_disk
+from builder.machines.local.names import OS_DISK, data_disk
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import MIB, DataDiskSpec, ImageSpec
 from builder.model.steps import KINDS, Change, FileInput, Kind, Preview, Stage, Step
 from builder.records.files import sync_folder
 from builder.records.hashes import FileHashes
+
+if TYPE_CHECKING:
+    from builder.machines.local.session import LocalSession
 
 DISK_NAMESPACE = uuid.UUID("5d3b0c38-6f0e-5a53-9a55-61d9c1f0b1d4")
 CHUNK = 4 * MIB
@@ -110,6 +110,8 @@ def _run_bootstrap(step: Step, context: StepContext) -> None:
 
 
 def _run_file(step: Step, context: StepContext) -> None:
+    from builder.disk.importing import import_disk
+
     session: LocalSession = context.session
     inputs, place = step.inputs, step.place
     if inputs.get("url"):
@@ -128,6 +130,8 @@ def _run_file(step: Step, context: StepContext) -> None:
 
 def _run_image(step: Step, context: StepContext) -> None:
     """Import the disks of a version of another image of this repository, found by the digest that was planned."""
+    from builder.disk.importing import import_disk
+
     session: LocalSession = context.session
     folder, manifest = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
     for disk in manifest.disks:
@@ -179,6 +183,8 @@ def download(url: str, sha256: str, folder: Path, context: StepContext, place: P
 
 def _run_disks(step: Step, context: StepContext) -> None:
     """Grow the OS disk, make the data disks, and mount those that say where, now and in fstab."""
+    from builder.disk.sizing import grow_disk
+
     session: LocalSession = context.session
     if step.inputs["os_size"] is not None:
         context.progress(0, None, "", "growing the OS disk")
@@ -197,6 +203,9 @@ def _run_disks(step: Step, context: StepContext) -> None:
 
 
 def _make_data_disk(disk: DataDiskSpec, identity: str, step: Step, context: StepContext) -> None:
+    from builder.disk.layers import DiskLayer
+    from builder.disk.sizing import create_data_disk
+
     session: LocalSession = context.session
     name = data_disk(disk.lun)
     if name in [known for known, _ in session.disks]:

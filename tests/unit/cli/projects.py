@@ -58,6 +58,6 @@ def publish_all(root: Path) -> None:
             source={},
             steps=steps,
             disks=(ManifestDisk("os.vhd", None, 30 * 1024**3, "sha256:" + "ab" * 32, 1024**3),),
-            inventory=Inventory(),
+            recorded_inventory=Inventory().as_dict(),
         )
         write_json(root / "gallery" / image.image / str(image.version) / "manifest.json", manifest.as_dict())

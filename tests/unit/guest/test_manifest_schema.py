@@ -28,9 +28,9 @@ MANIFEST = Manifest(
     steps=({**{key: STEP.as_dict()[key] for key in ("stage", "kind", "title", "inputs", "digest")},
             "files": list(STEP.as_dict()["files"])},),
     disks=(ManifestDisk("os.vhd", None, 30 * 1024**3, DIGEST, 10**9), ManifestDisk("data-0.vhd", 0, 2**30, DIGEST, 0)),
-    inventory=Inventory({"ID": "debian"}, ("6.1.0",), (Package("jq", "1.6", "amd64", "deb"),),
+    recorded_inventory=Inventory({"ID": "debian"}, ("6.1.0",), (Package("jq", "1.6", "amd64", "deb"),),
                         (InventoryFile("/x", SHA, "0644", "root:root"),), (User("root", 0, 0, "/root", "/bin/sh"),),
-                        ("nginx.service",)),
+                        ("nginx.service",)).as_dict(),
     tests=({"name": "provision", "passed": True, "seconds": 1.5, "detail": ""},), timings={"1 packages": 2.5},
     tags={"team": "web"},
 )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.unit.plan.world import NOW
 
 MANIFEST = Manifest(
     image="web", version="", digest="", created="", tool="", run="", generalized=True, kind="vmImage",
-    architecture="x64", generation=2, source={}, steps=(), disks=(), inventory=Inventory(),
+    architecture="x64", generation=2, source={}, steps=(), disks=(), recorded_inventory=Inventory().as_dict(),
 )  # fmt: skip
 
 

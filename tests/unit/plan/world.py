@@ -200,7 +200,7 @@ class World:
             # A version that is copied from another gallery carries the manifest that it has there
             steps=tuple(recorded) or (source.steps if source else ()),
             disks=(),
-            inventory=Inventory(),
+            recorded_inventory=Inventory().as_dict(),
         )
         self._add(gallery, image, PublishedVersion(version, manifest, f"{gallery}/{image}/{version}"))
 
