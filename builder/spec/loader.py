@@ -98,7 +98,7 @@ def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, st
     for draft in drafts:
         reading.found |= dict.fromkeys(draft.check())
     specs = [draft.checked for draft in drafts if draft.checked]
-    reading.found |= dict.fromkeys(check_images(specs, complete=len(specs) == len(drafts)))
+    reading.found |= dict.fromkeys(check_images(specs, complete=len(specs) == len(drafts), store=project.store))
     if any(item.severity == "error" for item in reading.found):
         raise SpecInvalid(list(reading.found), root=root)
     _refuse_unused(reading)

@@ -53,6 +53,9 @@ def find_root(start: Path) -> Path:
 def read_text(path: Path, name: str) -> bytes:
     """The bytes of a spec, never more than a spec can have. Raises YamlInvalid when it can't be read."""
     try:
+        # A pipe or a device would be waited for, perhaps for ever
+        if path.exists() and not path.is_file():
+            raise YamlInvalid(Diagnostic(Place(name), "unreadable", "is not a regular file"))
         with path.open("rb") as file:
             return file.read(4 * LARGEST_TEXT + 1)
     except OSError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from builder.model.canonical import Json
 from builder.spec.rules import IMAGE_RULES, PROJECT_RULES
+from builder.spec.rules.together import outside_store
 from builder.spec.schema import Schema, is_choice, load_schema
 from builder.spec.yaml_text import plain
 
@@ -56,7 +57,7 @@ def reference() -> str:
 
 def _rules() -> Iterator[str]:
     lines = []
-    for rule in (*IMAGE_RULES, *PROJECT_RULES):
+    for rule in (*IMAGE_RULES, *PROJECT_RULES, outside_store):
         name = rule.__name__.replace("_", " ")
         lines.append(f"- **{name}**: {(rule.__doc__ or '').strip()}".replace("\n    ", "\n  "))
     yield "\n".join(lines)

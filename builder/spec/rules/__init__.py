@@ -66,8 +66,11 @@ def check_image(image: ImageSpec) -> list[Diagnostic]:
     return [finding for rule in IMAGE_RULES for finding in rule(image)]
 
 
-def check_images(images: Sequence[ImageSpec], *, complete: bool) -> list[Diagnostic]:
-    """What the rules find in the images of a project together. `complete`: no image is missing for being invalid."""
+def check_images(images: Sequence[ImageSpec], *, complete: bool, store: str) -> list[Diagnostic]:
+    """What the rules find in the images of a project together.
+
+    `complete`: no image is missing for being invalid. `store` is the project's local store, below its root.
+    """
     # An image that is invalid itself is not unknown
     rules = [rule for rule in PROJECT_RULES if complete or rule is not together.known_bases]
-    return [finding for rule in rules for finding in rule(images)]
+    return [*(finding for rule in rules for finding in rule(images)), *together.outside_store(images, store)]

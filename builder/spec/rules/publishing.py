@@ -53,8 +53,8 @@ def inside_project(image: ImageSpec) -> Iterator[Diagnostic]:
     """A directory gallery lies below the project's root: a spec must not choose where else root writes."""
     for destination in destinations_of(image, "directory"):
         path = PurePosixPath(destination.values["path"])
-        if path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
-            message = f"'{path}' must be a folder below the project's root"
+        if path.is_absolute() or ".." in path.parts or path.parts[:1] in ((), (".git",)):
+            message = f"'{path}' must be a folder of its own below the project's root"
             yield finding(image, (*destination.path, "path"), "path-outside", message)
             continue
         resolved = (image.root / path).resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from builder.errors import Diagnostic
 from builder.model.spec import ImageSpec
@@ -98,6 +99,15 @@ def own_definitions(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
             if other.name != image.name:
                 message = f"image '{other.name}' is published to the same definition"
                 yield finding(image, (*destination.path, "definition"), "shared-definition", message)
+
+
+def outside_store(images: Sequence[ImageSpec], store: str) -> Iterator[Diagnostic]:
+    """A gallery lies outside the local store, which `build gc` cleans."""
+    for image in images:
+        for destination in image.publish.to:
+            if destination.kind == "directory" and PurePosixPath(destination.values["path"]).is_relative_to(store):
+                message = f"'{destination.values['path']}' is in the local store, which is cleaned"
+                yield finding(image, (*destination.path, "path"), "path-store", message, "write `path: gallery`")
 
 
 def _base(image: ImageSpec) -> str | None:

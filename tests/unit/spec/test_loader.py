@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -467,6 +468,14 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(SpecInvalid) as caught:
         load([tmp_path / "images/none.yaml"])
     assert caught.value.diagnostics[0].message == "can't be read: No such file or directory"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    put(tmp_path, "build.yaml", "")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(SpecInvalid) as caught:
+        load([tmp_path / "pipe.yaml"])
+    assert caught.value.diagnostics[0].message == "is not a regular file"
 
 
 def test_no_specs_at_all(tmp_path: Path):

@@ -27,6 +27,10 @@ def step(text: str) -> str:
 
 # The spec, and every finding about it: the text that it points at, its code, its message and its help
 FINDINGS = [
+    (
+        LOCAL + "publish: {to: [{directory: {path: .git/x}}]}\n",
+        [".git/x: path-outside '.git/x' must be a folder of its own below the project's root"],
+    ),
     # Machines
     (
         AZURE + "machine: {local: {}}\n",
@@ -309,7 +313,7 @@ FINDINGS = [
     ),
     (
         LOCAL + "publish: {to: [{directory: {path: ../x}}]}\n",
-        ["../x: path-outside '../x' must be a folder below the project's root"],
+        ["../x: path-outside '../x' must be a folder of its own below the project's root"],
     ),
     (
         LOCAL + "publish: {to: [{directory: {path: images/elsewhere}}]}\n",
@@ -489,6 +493,12 @@ def test_a_definition_holds_one_image(tmp_path: Path):
     first = AZURE + gallery("regions: [westeurope]")
     assert many(tmp_path, first, first.replace("name: web", "name: db")) == [
         "images/1.yaml:4:69 shared-definition image 'web' is published to the same definition"
+    ]
+
+
+def test_a_gallery_is_not_in_the_store(tmp_path: Path):
+    assert many(tmp_path, LOCAL + "publish: {to: [{directory: {path: .build/gallery}}]}\n") == [
+        "images/0.yaml:4:35 path-store '.build/gallery' is in the local store, which is cleaned | write `path: gallery`"
     ]
 
 

@@ -137,7 +137,7 @@ publish: {version: 1.2.3.4, to: [{directory: {path: /etc}}]}
         "11:20 file-missing 'missing.sh' does not exist | paths are relative to the spec's folder",
         "12:20 pattern '1.2.3.4' can't be 'version' | `auto`: the next patch after the newest. `1.4.x`: the next patch "
         "of 1.4. Or an exact version.",
-        "12:53 path-outside '/etc' must be a folder below the project's root",
+        "12:53 path-outside '/etc' must be a folder of its own below the project's root",
     ]
 
 
