@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from builder import process
+from builder.disk.mounts import mounted
 from builder.errors import BuildError
 
 # What build mounts: a Linux root or data filesystem
@@ -170,14 +172,16 @@ _MAKE = {
     "xfs": _Tool("xfsprogs", ("mkfs.xfs", "-q", "-f", "-K", "-m", "uuid={uuid}"), "-L", 12),
     "btrfs": _Tool("btrfs-progs", ("mkfs.btrfs", "-q", "-f", "-K", "-U", "{uuid}"), "-L", 255),
 }
-_GROW = {
-    "ext2": ("resize2fs", "{device}"),
-    "ext3": ("resize2fs", "{device}"),
-    "ext4": ("resize2fs", "{device}"),
-    "xfs": ("xfs_growfs", "{mount}"),
-    "btrfs": ("btrfs", "filesystem", "resize", "max", "{mount}"),
+# How a filesystem is told to fill its device. ext can grow while it is mounted too, but only with a capability
+# (SYS_RESOURCE) that containers rarely have; unmounted it must be checked first, whose exit code 1 is "repaired"
+_GROW: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), (("e2fsck", "-f", "-p", "{device}"), ("resize2fs", "{device}"))),
+    "xfs": (("xfs_growfs", "{mount}"),),
+    "btrfs": (("btrfs", "filesystem", "resize", "max", "{mount}"),),
 }
-_PACKAGES = {"resize2fs": "e2fsprogs", "xfs_growfs": "xfsprogs", "btrfs": "btrfs-progs"}
+_PACKAGES = {"e2fsck": "e2fsprogs", "resize2fs": "e2fsprogs", "xfs_growfs": "xfsprogs", "btrfs": "btrfs-progs"}
+# Two disks made of one image have equal UUIDs, which xfs refuses without this
+MOUNT_ALWAYS = {"xfs": ("nouuid",)}
 REPAIR = {"xfs": "xfs_repair", "btrfs": "btrfs check", "ext2": "e2fsck -f", "ext3": "e2fsck -f", "ext4": "e2fsck -f"}
 
 
@@ -198,10 +202,17 @@ def make(device: Path, *, type: str, identity: str, label: str | None = None) ->
     process.run([*words, *([tool.label_option, label] if label else []), device])
 
 
-def grow(device: Path, mount: Path, *, type: str) -> None:
-    """Let a mounted filesystem fill its device. Raises BuildError for a missing program or a type that can't grow."""
+def grow(device: Path, *, type: str, folder: Path) -> None:
+    """Let a filesystem that isn't mounted fill its block device. It is mounted on `folder` where that is needed.
+
+    Raises BuildError for a missing program or a type that can't grow, OSError when it can't be mounted.
+    """
     if type not in _GROW:
         raise BuildError(f"build can't grow {type} filesystems", code="filesystem-type", hint="leave the size out")
-    words: Sequence[str] = [part.format(device=device, mount=mount) for part in _GROW[type]]
-    process.find_program(words[0], package=_PACKAGES[words[0]], why=f"grow {type} filesystems")
-    process.run(words)
+    for words in _GROW[type]:
+        process.find_program(words[0], package=_PACKAGES[words[0]], why=f"grow {type} filesystems")
+        command = [word.format(device=device, mount=folder) for word in words]
+        with ExitStack() as stack:
+            if "{mount}" in words:
+                stack.enter_context(mounted(device, folder, type=type, options=["nodev", *MOUNT_ALWAYS.get(type, ())]))
+            process.run(command, ok=(0, 1) if words[0] == "e2fsck" else (0,))

@@ -70,6 +70,8 @@ def find_volume(device: str, volumes: Sequence[Volume]) -> Volume | None:
         if device.startswith(folder):
             field, value = name, device.removeprefix(folder)
     if field:
+        if not value:
+            return None
         return next((volume for volume in volumes if _matches(volume, field, value)), None)
     if match := _OS_DISK.match(device):
         return _numbered(volumes, None, int(match[1]))

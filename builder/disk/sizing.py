@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.disk import filesystems, layers, partitions
 from builder.disk.export import exported
 from builder.disk.layers import DiskLayer
-from builder.disk.mounts import loop_device, mounted, private_mounts
+from builder.disk.mounts import loop_device, private_mounts
 from builder.errors import BuildError
 
 MIB = 1024 * 1024
@@ -70,10 +70,6 @@ def grow_disk(disk: DiskLayer, size: int, *, folder: Path) -> None:
                 code="partition-layout",
                 hint="leave the disk's size out, or give a source whose root partition is the last one",
             )
-        options = ["nodev", *(["nouuid"] if content.type == "xfs" else [])]
-        with (
-            loop_device(raw, offset=part.start, size=part.size) as device,
-            mounted(device, mount, type=content.type, options=options),
-        ):
-            filesystems.grow(device, mount, type=content.type)
+        with loop_device(raw, offset=part.start, size=part.size) as device:
+            filesystems.grow(device, type=content.type, folder=mount)
     mount.rmdir()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder.disk import fstab
 from builder.disk.export import exported, why_writes_fail
-from builder.disk.filesystems import MOUNTABLE, REPAIR
+from builder.disk.filesystems import MOUNT_ALWAYS, MOUNTABLE, REPAIR
 from builder.disk.layers import DiskLayer
 from builder.disk.mounts import loop_device, mounted, private_mounts, sync_filesystem
 from builder.disk.tree import GuestTree
@@ -31,8 +31,6 @@ _WITHOUT_REPLAY = {
     "xfs": "norecovery",
     "btrfs": "rescue=nologreplay",
 }
-# Two disks made of one image have equal UUIDs, which xfs refuses without this
-_ALWAYS = {"xfs": ("nouuid",)}
 # ELF header, e_machine at 18: <elf.h>
 _MACHINES = {62: "x64", 183: "arm64", 3: "x86", 40: "arm", 243: "riscv64"}
 _PROGRAMS = ("/bin/sh", "/usr/bin/env", "/sbin/init", "/usr/lib/systemd/systemd", "/bin/busybox")
@@ -186,7 +184,7 @@ class _Opening:
         """Mount a volume and return its device."""
         type = _type(volume)
         # A device node of the guest must not open a device of this host
-        wanted = ["nodev", "noatime", *_ALWAYS.get(type, ()), *options, *([] if self.writable else ["ro"])]
+        wanted = ["nodev", "noatime", *MOUNT_ALWAYS.get(type, ()), *options, *([] if self.writable else ["ro"])]
         device = self._device(stack, volume)
         try:
             stack.enter_context(mounted(device, folder, type=type, options=wanted))

@@ -150,15 +150,15 @@ def test_full_disk(tmp_path: Path, layer: Path) -> None:
 
 
 def test_memory_stays_small(tmp_path: Path) -> None:
-    """A disk in many small pieces: 40,000 extents."""
+    """A disk in many small pieces: 20,000 extents."""
     raw, layer = tmp_path / "pieces.raw", tmp_path / "pieces.qcow2"
     with raw.open("wb") as file:
         file.truncate(SIZE)
-        for number in range(40_000):
+        for number in range(20_000):
             os.pwrite(file.fileno(), bytes([1 + number % 250]) * 4096, number * 65536)
     options = ["-S", "4k", "-o", "cluster_size=4096"]
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(layer)], check=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     captured = write_fixed_vhd(layer, tmp_path / "os.vhd")
-    assert captured.data_bytes == 40_000 * 4096
+    assert captured.data_bytes == 20_000 * 4096
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
