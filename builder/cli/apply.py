@@ -118,14 +118,14 @@ def _checked_again(path: Path) -> Planned:
 
     from builder.cli.planning import plan_again
     from builder.plan.saved import load
-    from builder.plan.staleness import check
+    from builder.plan.staleness import approved, check
     from builder.records.store import Store
 
     saved = load(path)
     fresh = plan_again(saved)
     check(saved, fresh.plan, now=datetime.now(UTC), applied=Store(fresh.store).was_applied(saved.id))
     # What is known already (checkpoints) may be more by now than when the plan was made
-    return replace(fresh, plan=replace(fresh.plan, id=saved.id))
+    return replace(fresh, plan=approved(saved, fresh.plan))
 
 
 def _executor(

@@ -22,4 +22,4 @@ class Destination(Protocol):
         """The steps that publish the artifact as `version`."""
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
-        """The steps that remove old versions."""
+        """The steps that remove old versions: one each, with the version in its inputs."""

@@ -6,6 +6,7 @@ Checkpoints and captured artifacts don't matter: they decide how long an apply t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,29 @@ def check(saved: Plan, fresh: Plan, *, now: datetime, applied: bool = False) -> 
         code="plan-stale",
         hint="plan again, and look at what is different",
         detail="\n".join(moved) if len(moved) > 1 else None,
+    )
+
+
+def approved(saved: Plan, fresh: Plan) -> Plan:
+    """The fresh plan, cut to what was approved: versions that only time has made too old since then stay."""
+    before = {image.image: set(image.retires) for image in saved.images}
+    return replace(
+        fresh, id=saved.id, images=tuple(_approved(image, before.get(image.image, set())) for image in fresh.images)
+    )
+
+
+def _approved(image: ImagePlan, retires: set[str]) -> ImagePlan:
+    unapproved = set(image.retires) - retires
+    if not unapproved:
+        return image
+    return replace(
+        image,
+        retires=tuple(version for version in image.retires if version in retires),
+        steps=tuple(
+            item
+            for item in image.steps
+            if not item.step.kind.startswith("retire.") or item.step.inputs["version"] not in unapproved
+        ),
     )
 
 

@@ -521,6 +521,6 @@ def test_whatever_is_applied_leaves_nothing_to_do(history):
         assert not again.has_changes, [reason for image in again.images for reason in image.reasons]
         for image in plan.images:
             steps = [item.step for item in image.steps if item.step.kind == "retire.memory"]
-            assert {version for step in steps for version in step.inputs["versions"]} == set(image.retires)
+            assert {version for step in steps for version in [step.inputs["version"]]} == set(image.retires)
             for step in steps:
-                assert not set(step.inputs["versions"]) & set(world.versions(image.image, step.inputs["name"]))
+                assert not set([step.inputs["version"]]) & set(world.versions(image.image, step.inputs["name"]))

@@ -6,7 +6,7 @@ import pytest
 from builder.errors import ExitCode, Place, PlanStale
 from builder.model.observed import Blocker
 from builder.model.spec import RetainSpec
-from builder.plan.staleness import check, stale_because
+from builder.plan.staleness import approved, check, stale_because
 from tests.unit.plan.world import NOW, World, document
 
 SCRIPT = [{"packages": {"install": ["nginx"]}}, {"script": {"path": "a.sh"}}]
@@ -149,5 +149,8 @@ def test_time_may_retire_more_but_not_less():
     late = world.plan()
     assert (early.images[0].retires, late.images[0].retires) == ((), ("1.0.0",))
     check(early, late, now=NOW)
+    carried_out = approved(early, late).images[0]
+    assert carried_out.retires == ()
+    assert [item.step.kind for item in carried_out.steps] == [item.step.kind for item in early.images[0].steps]
     with pytest.raises(PlanStale, match=r"version 1\.0\.0 should stay now"):
         check(replace(late, expires=early.expires), early, now=NOW)

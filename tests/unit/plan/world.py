@@ -176,7 +176,7 @@ class World:
                     self.publish(step.inputs["name"], image.image, str(image.version), image.digest, steps)
                 elif step.kind == "retire.memory":
                     held = self.galleries[step.inputs["name"]][image.image]
-                    held[:] = [item for item in held if item.version not in step.inputs["versions"]]
+                    held[:] = [item for item in held if item.version != step.inputs["version"]]
 
     def publish(
         self, gallery: str, image: str, version: str, digest: str, steps: Sequence[Step], *, created: str | None = None
@@ -312,9 +312,10 @@ class MemoryDestination:
             Step(
                 Stage.PUBLISH,
                 "retire.memory",
-                f"retire {', '.join(versions)} from {self.name}",
-                {"name": self.name, "versions": list(versions)},
-                changes=tuple(Change("delete", "version", version) for version in versions),
+                f"retire {version} from {self.name}",
+                {"name": self.name, "version": version},
+                changes=(Change("delete", "version", version),),
                 identity=False,
             )
+            for version in versions
         ]
