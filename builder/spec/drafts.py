@@ -24,14 +24,14 @@ from builder.spec.variables import Rendering
 # What `{{ image.version }}` is while nothing is published: any spec must be valid with it
 NEUTRAL_VERSION = "0.0.0"
 # Parts that make up the names which templates use: they are rendered before the rest, or not at all
-_APART = ("vars", "matrix")
+NAMES_FROM = ("vars", "matrix")
 
 
 @dataclass
 class Draft:
     """One image to be. `value` is the merged document; `names` are those that its templates may use (no `image` yet).
 
-    `templated` says whether there are templates at all: without, the spec is the same for every version.
+    `templated` are the keys that hold templates: without any, the spec is the same for every version.
     `names_known` is False when what its templates use is invalid itself. `checked` is set by `check`.
     """
 
@@ -41,7 +41,7 @@ class Draft:
     places: LayeredPlaces
     names: Mapping[str, Json]
     budget: Budget
-    templated: bool
+    templated: frozenset[str]
     names_known: bool = True
     checked: ImageSpec | None = None
 
@@ -117,12 +117,13 @@ class Draft:
         def part(keys: list[str], image: Mapping[str, Json] | None) -> dict[str, Json]:
             names = dict(self.names) if image is None else {**self.names, "image": Scope("image", image)}
             rendering = Rendering(names, self.budget)
-            made = {key: rendering.of(self.value[key], (key,), schema.get(key)) for key in keys}
+            here = [key for key in keys if key in self.templated]
+            made = {key: rendering.of(self.value[key], (key,), schema.get(key)) for key in here}
             for path, error in rendering.failed.items():
                 found.append((path, Diagnostic(self.places[path], error.code, error.message, error.help)))
-            return made
+            return {key: made.get(key, self.value[key]) for key in keys}
 
-        keys = [key for key in self.value if key not in _APART]
+        keys = [key for key in self.value if key not in NAMES_FROM]
         made = part([key for key in keys if key == "name"], None)
         about = {"name": made.get("name"), **part([key for key in keys if key == "os"], made)}
         # The version comes from `publish.version`: a version that names itself would go in a circle
@@ -130,7 +131,7 @@ class Draft:
         made |= part([key for key in keys if key not in made and key != "os"], versioned)
         if "os" in about:
             made["os"] = about["os"]
-        apart = {key: self.value[key] for key in _APART if key in self.value}
+        apart = {key: self.value[key] for key in NAMES_FROM if key in self.value}
         return {**{key: made[key] for key in keys}, **apart}, found
 
     def _build(self, value: Mapping[str, Json], version: str, renames: Renames) -> tuple[ImageSpec, list[Diagnostic]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from builder.errors import BuildError, Diagnostic, Place, SpecInvalid
 from builder.model.canonical import Json
 from builder.model.spec import ImageDocument
-from builder.spec.drafts import Draft
+from builder.spec.drafts import NAMES_FROM, Draft
 from builder.spec.fill import merged
 from builder.spec.places import Layer, LayeredPlaces
 from builder.spec.project import (
@@ -153,8 +153,8 @@ def _drafts(reading: _Reading, own: Layer, name: str) -> list[Draft]:
     value = merged(base, document.value, load_schema("image").schema) if base else document.value
     places = LayeredPlaces((own, *layers))
     budget = Budget()
-    templated = has_templates({key: item for key, item in value.items() if key not in ("vars", "matrix")})
-    broken = any(_broken(value, part) for part in ("vars", "matrix"))
+    templated = frozenset(key for key, item in value.items() if key not in NAMES_FROM and has_templates(item))
+    broken = any(_broken(value, part) for part in NAMES_FROM)
     if broken:
         # Its names can't be known: what can be checked without them is
         return [Draft(name, project.root, value, places, {}, budget, templated=templated, names_known=False)]

@@ -7,6 +7,7 @@ to be, and then doesn't count as missing. `requiredAfterDefaults` is ours: keys 
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,8 +29,10 @@ Schema = Mapping[str, Any]
 # Keywords that only people and editors read; the validator is quicker without them
 _SCHEMA_MAPS = ("properties",)
 _SCHEMAS = ("additionalProperties", "items", "propertyNames")
-# Marks the schemas whose parts are remembered when they are valid
-_REMEMBER = "remember"
+# Keywords of ours that number the schemas whose valid parts are remembered
+_DOCUMENT = "documentNumber"
+_CHOICE = "choiceNumber"
+_numbers = itertools.count(1)
 _DROPPED = ("definitions", "$schema", "$id", "title")
 
 
@@ -115,8 +118,10 @@ def _bare(schema: Schema) -> Schema:
     """A copy without what only people read; a pattern keeps its description, for the message."""
     people = {"default", "examples", "shortFor"} | ({"description", "format"} if "pattern" not in schema else set())
     kept = {name: value for name, value in schema.items() if name not in people}
-    if is_choice(schema) or "requiredAfterDefaults" in schema:
-        kept[_REMEMBER] = True
+    if is_choice(schema):
+        kept[_CHOICE] = next(_numbers)
+    elif "requiredAfterDefaults" in schema:
+        kept[_DOCUMENT] = next(_numbers)
     return map_schema(kept, _bare)
 
 
@@ -156,6 +161,7 @@ def _validator_class() -> type[Validator]:
 
     taught = {
         "properties": _properties,
+        "items": _items,
         "additionalProperties": _additional_properties,
         "required": _required,
         "requiredAfterDefaults": _required,
@@ -181,9 +187,25 @@ def _unknown_keys(instance: Mapping[str, Json], schema: Schema) -> dict[str, str
     return {key: guess(key, known, instance) for key in instance if key not in known}
 
 
-# Parts of documents that were found valid, by their schema: specs of one project share most of what they say
-_VALID: dict[tuple[int, str], None] = {}
+# Parts of documents that were found valid, by the number of their schema: specs of one project share most of what they
+# say
+_VALID: set[tuple[int, str, str]] = set()
 MOST_REMEMBERED = 50_000
+
+
+def _remembering(
+    validator: _Descending, schema: Schema, value: Json, path: str | int, known: tuple[int, str]
+) -> Iterator[ValidationError]:
+    """The errors of a part; none at once where the same part was valid before. `known` names its schema."""
+    part = (*known, json.dumps(value))
+    if part in _VALID:
+        return
+    valid = True
+    for error in validator.descend(value, schema, path=path):
+        valid = False
+        yield error
+    if valid and len(_VALID) < MOST_REMEMBERED:
+        _VALID.add(part)
 
 
 def _properties(
@@ -191,23 +213,25 @@ def _properties(
 ) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
-    remember = schema.get(_REMEMBER, False)
+    number = schema.get(_DOCUMENT)
     for key, value in instance.items():
         if key not in known:
             continue
-        if not remember or not isinstance(value, dict | list):
+        if number and isinstance(value, dict):
+            yield from _remembering(validator, known[key], value, key, (number, key))
+        else:
             yield from validator.descend(value, known[key], path=key)
-            continue
-        # The schemas live as long as the process: their identities stay theirs
-        part = (id(known[key]), json.dumps(value))
-        if part in _VALID:
-            continue
-        valid = True
-        for error in validator.descend(value, known[key], path=key):
-            valid = False
-            yield error
-        if valid and len(_VALID) < MOST_REMEMBERED:
-            _VALID[part] = None
+
+
+def _items(validator: _Descending, items: Schema, instance: Json, schema: Schema) -> Iterator[ValidationError]:
+    if not isinstance(instance, list):
+        return
+    number = items.get(_CHOICE)
+    for index, item in enumerate(instance):
+        if number:
+            yield from _remembering(validator, items, item, index, (number, ""))
+        else:
+            yield from validator.descend(item, items, path=index)
 
 
 def _additional_properties(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import Diagnostic, Place
 from builder.model.canonical import Json
@@ -40,11 +40,8 @@ _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 
 
-class Position(NamedTuple):
-    """A line and a column, both from 1."""
-
-    line: int
-    column: int
+# A line and a column, both from 1: a plain tuple, because there is one for every node of every spec
+Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def parse(data: bytes | str, file: str, *, make: type[Any] | None = None) -> Doc
 def position_of(text: str, index: int) -> Position:
     """The line and column of a character."""
     lines = _LINE_BREAK.split(text[:index])
-    return Position(len(lines), len(lines[-1]) + 1)
+    return len(lines), len(lines[-1]) + 1
 
 
 def _invalid(file: str, refused: _Refused) -> YamlInvalid:
@@ -182,7 +179,7 @@ def _invalid(file: str, refused: _Refused) -> YamlInvalid:
 
 def _too_large() -> _Refused:
     message = f"too large: a spec may have {LARGEST_TEXT:,} characters and {MOST_NODES:,} values, aliases followed"
-    return _Refused("yaml-too-large", message, Position(1, 1), "keep long content in files of its own")
+    return _Refused("yaml-too-large", message, (1, 1), "keep long content in files of its own")
 
 
 def _decode(data: bytes, file: str) -> str:
@@ -198,7 +195,8 @@ def _decode(data: bytes, file: str) -> str:
 
 
 def _start(node: yaml.Node) -> Position:
-    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+    mark = node.start_mark
+    return mark.line + 1, mark.column + 1
 
 
 # What the parser's words mean to someone who writes a spec. Both parsers' words; the first that fits counts
@@ -233,11 +231,11 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Refused:
     problem = error.problem or "not YAML"
     mark, opened = error.problem_mark or error.context_mark, error.context_mark
     lines = [*_LINE_BREAK.split(text), ""]
-    at = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-    rest = "".join([lines[at.line - 1][at.column - 1 :], *lines[at.line :]])
+    line, column = at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    rest = "".join([lines[line - 1][column - 1 :], *lines[line:]])
     # What is open is shown where it opens: where the text ends says nothing
     if opened and ("end of stream" in problem or ("',' or" in problem and not rest.strip())):
-        at = Position(opened.line + 1, opened.column + 1)
+        at = (opened.line + 1, opened.column + 1)
         return _Refused("yaml-syntax", f"this {lines[opened.line][opened.column]} is never closed", at)
     character = rest[:1]
     if character == "\t":
@@ -322,7 +320,7 @@ class _Reader:
             name = self.text(key_node)
             entry = (*path, name)
             if name in values:
-                first = self.keys[entry].line
+                first = self.keys[entry][0]
                 self.problem(at, "duplicate-key", f"key {name!r} is already set on line {first}")
                 continue
             if name == "<<" and key_node.tag == _PLAIN:

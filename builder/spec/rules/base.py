@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 from builder.errors import Diagnostic
 from builder.model.canonical import Json
@@ -37,13 +38,23 @@ def normal_path(path: str) -> str:
 
 def values_of_format(image: ImageSpec, *formats: str) -> Iterator[tuple[str, KeyPath, str]]:
     """Every value of an image whose schema has one of these formats: the format, the path and the value."""
-    schema = load_schema("image").schema["properties"]
-    for choice in (image.source, image.machine):
-        branch = schema[choice.path[0]]["properties"][choice.kind]
-        yield from _of_format(choice.values, branch, choice.path, formats)
-    for step in image.prepare:
-        branch = schema["prepare"]["items"]["properties"][step.kind]
-        yield from _of_format(step.values, branch, step.path, formats)
+    for choice in (image.source, image.machine, *image.prepare):
+        branch = _branch(str(choice.path[0]), choice.kind, formats)
+        if branch is not None:
+            yield from _of_format(choice.values, branch, choice.path, formats)
+
+
+@cache
+def _branch(part: str, kind: str, formats: tuple[str, ...]) -> Schema | None:
+    """The schema of a choice's branch, or None when nothing in it has one of the formats."""
+    schema = load_schema("image").schema["properties"][part]
+    branch: Schema = schema.get("items", schema)["properties"][kind]
+    return branch if _mentions(branch, formats) else None
+
+
+def _mentions(schema: Schema, formats: tuple[str, ...]) -> bool:
+    inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    return schema.get("format") in formats or any(_mentions(item, formats) for item in inner)
 
 
 def _of_format(
