@@ -76,7 +76,7 @@ def stamps(disks: list[Path]) -> list[tuple[int, int]]:
     return [(disk.stat().st_mtime_ns, disk.stat().st_size) for disk in disks]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def good(debian_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Good]:
     """A Debian with a data disk in its fstab, provisioned on generation 2."""
     folder = tmp_path_factory.mktemp("good")
@@ -97,104 +97,93 @@ def good(debian_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Good(vm, vm.wait_ready(), progress, disks, untouched)
 
 
-def test_the_machine_reports_ready_as_on_azure(good: Good) -> None:
-    assert good.provisioned.by.startswith("Cloud-Init/")
-    asked = [re.sub(r"\?.*comp=", "?comp=", request.target).split("&")[0] for request in good.vm.fabric.asked]
-    assert asked[0].startswith("/metadata/instance?api-version=")
-    assert asked.index("/machine/?comp=goalstate") < asked.index("/machine?comp=health")
-    assert good.progress[-1] == "the machine reports its health" or "user can log in" in " ".join(good.progress)
-    assert "the kernel starts" in good.progress
+class TestGood:
+    """One machine for all of these; it is gone before others start."""
+
+    def test_the_machine_reports_ready_as_on_azure(self, good: Good) -> None:
+        assert good.provisioned.by.startswith("Cloud-Init/")
+        asked = [re.sub(r"\?.*comp=", "?comp=", request.target).split("&")[0] for request in good.vm.fabric.asked]
+        assert asked[0].startswith("/metadata/instance?api-version=")
+        assert asked.index("/machine/?comp=goalstate") < asked.index("/machine?comp=health")
+        assert good.progress[-1] == "the machine reports its health" or "user can log in" in " ".join(good.progress)
+        assert "the kernel starts" in good.progress
+
+    def test_every_check_passes(self, good: Good) -> None:
+        checks = good.vm.checks()
+        assert [check for check in checks if not check.passed] == []
+        assert len(checks) == 6
+        assert checks[-1].detail == ""
+
+    def test_commands_run_as_root_and_give_their_exit_code(self, good: Good) -> None:
+        command = """id -u; printf '%s\n' "$GREETING"; echo to-stderr >&2; exit 7"""
+        code, output = good.vm.run(command, RUN_SECONDS, env={"GREETING": 'it\'s "quoted"\nhere'})
+        assert code == 7
+        assert output.splitlines() == ["0", 'it\'s "quoted"', "here", "to-stderr"]
+
+    def test_a_command_that_hangs_is_ended(self, good: Good) -> None:
+        good.vm.run("true", RUN_SECONDS)
+        with pytest.raises(BuildError, match="did not end within 5 s") as caught:
+            good.vm.run("echo begun; sleep 1000", 5)
+        assert caught.value.code == "test-timeout"
+
+    def test_output_is_bounded(self, good: Good) -> None:
+        code, output = good.vm.run("seq 100000", RUN_SECONDS)
+        assert code == 0
+        assert output.splitlines() == [str(number) for number in range(98001, 100001)]
+
+    def test_data_disks_have_their_lun(self, good: Good) -> None:
+        find = "lsblk -n -o HCTL,MOUNTPOINT $(findmnt -n -o SOURCE /data)"
+        _, device = good.vm.run(f"{find} | tail -n 1; basename $(readlink -f /sys/class/block/sdb/device)", RUN_SECONDS)
+        assert "/data" in device
+        assert device.splitlines()[-1].endswith(f":{DATA_LUN}")
+
+    def test_two_machines_have_what_one_has_not(self, good: Good) -> None:
+        identity = good.vm.identity()
+        assert identity.host_name == good.vm.deployment.host_name
+        assert any(key.startswith("ssh-ed25519 SHA256:") for key in identity.host_keys)
+        assert shared_identity(identity, identity)[0] == "machine ID"
+        assert shared_identity(identity, Identity("other", "0" * 32, ("ssh-ed25519 SHA256:x",))) == []
+
+    def test_the_guest_reaches_nothing_of_this_host(self, good: Good) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            connect = f"import socket; socket.create_connection(('168.63.129.1', {port}), 10)"
+            code, output = good.vm.run(f'python3 -c "{connect}"', RUN_SECONDS)
+        assert code == 1
+        assert re.search("refused|unreachable|timed out", output)
+
+    def test_the_image_stays_as_it_is(self, good: Good) -> None:
+        good.vm.run("dd if=/dev/urandom of=/data/new bs=1M count=4; touch /new; sync", RUN_SECONDS)
+        assert stamps(good.disks) == good.untouched
 
 
-def test_every_check_passes(good: Good) -> None:
-    checks = good.vm.checks()
-    assert [check for check in checks if not check.passed] == []
-    assert len(checks) == 6
-    assert checks[-1].detail == ""
-
-
-def test_commands_run_as_root_and_give_their_exit_code(good: Good) -> None:
-    command = """id -u; printf '%s\n' "$GREETING"; echo to-stderr >&2; exit 7"""
-    code, output = good.vm.run(command, RUN_SECONDS, env={"GREETING": 'it\'s "quoted"\nhere'})
-    assert code == 7
-    assert output.splitlines() == ["0", 'it\'s "quoted"', "here", "to-stderr"]
-
-
-def test_a_command_that_hangs_is_ended(good: Good) -> None:
-    good.vm.run("true", RUN_SECONDS)
-    with pytest.raises(BuildError, match="did not end within 5 s") as caught:
-        good.vm.run("echo begun; sleep 1000", 5)
-    assert caught.value.code == "test-timeout"
-
-
-def test_output_is_bounded(good: Good) -> None:
-    code, output = good.vm.run("seq 100000", RUN_SECONDS)
-    assert code == 0
-    assert output.splitlines() == [str(number) for number in range(98001, 100001)]
-
-
-def test_data_disks_have_their_lun(good: Good) -> None:
-    find = "lsblk -n -o HCTL,MOUNTPOINT $(findmnt -n -o SOURCE /data)"
-    _, device = good.vm.run(f"{find} | tail -n 1; basename $(readlink -f /sys/class/block/sdb/device)", RUN_SECONDS)
-    assert "/data" in device
-    assert device.splitlines()[-1].endswith(f":{DATA_LUN}")
-
-
-def test_two_machines_have_what_one_has_not(good: Good) -> None:
-    identity = good.vm.identity()
-    assert identity.host_name == good.vm.deployment.host_name
-    assert any(key.startswith("ssh-ed25519 SHA256:") for key in identity.host_keys)
-    assert shared_identity(identity, identity)[0] == "machine ID"
-    assert shared_identity(identity, Identity("other", "0" * 32, ("ssh-ed25519 SHA256:x",))) == []
-
-
-def test_the_guest_reaches_nothing_of_this_host(good: Good) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        connect = f"import socket; socket.create_connection(('168.63.129.1', {port}), 10)"
-        code, output = good.vm.run(f'python3 -c "{connect}"', RUN_SECONDS)
-    assert code == 1
-    assert re.search("refused|unreachable|timed out", output)
-
-
-def test_the_image_stays_as_it_is(good: Good) -> None:
-    good.vm.run("dd if=/dev/urandom of=/data/new bs=1M count=4; touch /new; sync", RUN_SECONDS)
-    assert stamps(good.disks) == good.untouched
-
-
-@pytest.fixture(scope="module")
-def helpless(debian_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image in which nothing provisions: cloud-init and the agent are off."""
-    folder = tmp_path_factory.mktemp("helpless")
-    disk = folder / "os.qcow2"
+def test_an_image_that_does_not_provision_itself_is_found(debian_base: Path, tmp_path: Path) -> None:
+    """With cloud-init and the agent off it starts, which is all that a specialized image must, but reports nothing."""
+    disk = tmp_path / "os.qcow2"
     layers.create(disk, backing=debian_base)
     private_mounts()
-    with opened_system([DiskLayer(disk)], folder=folder, writable=True) as system:
+    with opened_system([DiskLayer(disk)], folder=tmp_path, writable=True) as system:
         (system.root / "etc/cloud/cloud-init.disabled").touch()
         (system.root / "etc/systemd/system/walinuxagent.service").symlink_to("/dev/null")
-    return disk
-
-
-def test_an_image_that_does_not_provision_itself_is_found(good: Good, helpless: Path, tmp_path: Path) -> None:
-    patience = good.provisioned.seconds * 1.3
-    with start([helpless], tmp_path, timeout=patience) as vm, pytest.raises(BuildError) as caught:
+    with start([disk], tmp_path / "plain", generation=1, generalized=False) as vm:
+        up = vm.wait_ready()
+        assert up.by in ("its console", "its ssh server")
+        assert [check.passed for check in vm.checks()] == [True]
+        with pytest.raises(BuildError, match="specialized"):
+            vm.run("true", RUN_SECONDS)
+    work = tmp_path / "azure"
+    patience = up.seconds * 1.5
+    with start([disk], work, generation=1, timeout=patience) as vm, pytest.raises(BuildError) as caught:
         vm.wait_ready()
     assert caught.value.code == "provisioning-timeout"
     assert "OSProvisioningTimedOut" in caught.value.message
     assert caught.value.detail is not None
     assert "the machine asked nothing of Azure" in caught.value.detail
-    shown = caught.value.detail.partition("the end of its console:")[2].splitlines()
-    assert 20 <= len(shown) <= 41
-    assert (tmp_path / "console.log").read_text().count("Linux version") == 1
+    shown = caught.value.detail.partition("the end of its console:")[2]
+    assert "multi-user.target" in shown or "login:" in shown
+    assert len(shown.splitlines()) <= 41
+    assert (work / "console.log").read_text().count("Linux version") == 1
     assert left_in(tmp_path) == Left()
-
-
-def test_a_specialized_image_has_to_start_only(helpless: Path, tmp_path: Path) -> None:
-    with start([helpless], tmp_path, generation=1, generalized=False) as vm:
-        assert vm.wait_ready().by in ("its console", "its ssh server")
-        assert [check.passed for check in vm.checks()] == [True]
-        with pytest.raises(BuildError, match="specialized"):
-            vm.run("true", RUN_SECONDS)
 
 
 @pytest.mark.parametrize(("generation", "sign"), [(1, "No bootable device"), (2, "EFI Internal Shell")])

@@ -25,6 +25,11 @@ class Monitor:
         self._lines = connection.makefile("rb")
         self._connection = connection
 
+    def close(self) -> None:
+        """Close our end; QEMU goes on."""
+        self._lines.close()
+        self._connection.close()
+
     def greet(self) -> None:
         """Wait until QEMU has built the machine. Raises MonitorClosed when it ends instead."""
         self._read()

@@ -101,7 +101,9 @@ class Login:
             "IdentitiesOnly": "yes",
             "LogLevel": "ERROR",
             "PreferredAuthentications": "publickey",
-            "ServerAliveInterval": "15",
+            # An emulated machine that starts beside others may not answer for a while
+            "ServerAliveInterval": "30",
+            "ServerAliveCountMax": "10",
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
         }

@@ -121,30 +121,36 @@ class RehearsedVm:
         """
         can_run_commands(generalized=self.generalized)
         if not self.login.connected:
-            self._progress("waiting until the user can log in")
-            try:
-                self.login.connect(max(self._deadline, time.monotonic() + timeout), self._check_alive)
-            except BuildError as error:
-                error.detail = f"{error.detail or ''}\n{self._report()}".strip()
-                raise
-            self._settle()
+            self._settle(max(self._deadline, time.monotonic() + timeout))
         result = self.login.run(command, timeout, env)
         self._console.hand_on()
         return result
 
-    def _settle(self) -> None:
-        """Wait until the system has started everything that starts with it, cloud-init's last stage included."""
-        self._progress("waiting until the system has started everything")
-        try:
-            # Its exit code says whether units failed, which the checks report
-            self.login.run("systemctl is-system-running --wait >/dev/null 2>&1", self._timeout)
-        except BuildError as error:
-            if error.code != "test-timeout":
-                raise
-            _, jobs = self.login.run("systemctl list-jobs --no-pager", FACTS_SECONDS)
-            raise BuildError(
-                f"the system did not end its start within {self._timeout:g} s", code="provisioning-timeout", detail=jobs
-            ) from error
+    def _settle(self, deadline: float) -> None:
+        """Log in, and wait until the system has started all that starts with it, cloud-init's last stage included."""
+        self._progress("waiting until the user can log in")
+        while True:
+            try:
+                self.login.connect(deadline, self._check_alive)
+                self._progress("waiting until the system has started everything")
+                # Its exit code says whether units failed, which the checks report
+                self.login.run("systemctl is-system-running --wait >/dev/null 2>&1", self._timeout)
+                return
+            except BuildError as error:
+                if error.code == "test-timeout":
+                    raise self._never_started() from error
+                if error.code != "login-failed":
+                    raise
+                if time.monotonic() >= deadline:
+                    error.detail = f"{error.detail or ''}\n{self._report()}".strip()
+                    raise
+                # What starts last may start the network or the ssh server once more
+                self.login.connected = False
+
+    def _never_started(self) -> BuildError:
+        _, jobs = self.login.run("systemctl list-jobs --no-pager", FACTS_SECONDS)
+        message = f"the system did not end its start within {self._timeout:g} s"
+        return BuildError(message, code="provisioning-timeout", detail=jobs)
 
     def facts(self) -> Facts:
         """What the checks need to know of the machine."""
@@ -239,7 +245,8 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start QEMU with `command(its end of the monitor)`: the process, and the port that leads to the guest's ssh."""
     ours, theirs = socket.socketpair()
-    stack.enter_context(ours)
+    monitor = Monitor(ours)
+    stack.callback(monitor.close)
     output, printed = os.pipe()
     with theirs, os.fdopen(printed, "wb") as log:
         reader = threading.Thread(target=pump, args=(output, console), daemon=True)
@@ -247,7 +254,6 @@ def _start(
         stack.callback(_finish, reader, output)
         words = command(theirs.fileno())
         emulator = stack.enter_context(process.daemon(words, log=log, pass_fds=(theirs.fileno(),)))
-    monitor = Monitor(ours)
     try:
         monitor.greet()
         return emulator, monitor.forwarded_port()
