@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from common import BUILD, ROOT, Table, timed
@@ -75,7 +74,7 @@ def publish_all(root: Path) -> None:
         )
         folder = root / "gallery" / item.image / "1.0.0"
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2))
+        (folder / "manifest.json").write_text(json.dumps(manifest.as_dict(), indent=2))
 
 
 def main() -> None:
