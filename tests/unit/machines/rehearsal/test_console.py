@@ -57,6 +57,7 @@ def test_a_guest_that_prints_for_ever_does_not_fill_the_disk(heard, monkeypatch)
     console, lines, _, log = heard
     for number in range(5000):
         console.feed(f"line {number}\n".encode())
+    console.hand_on()
     console.close()
     assert log.stat().st_size < 15_000
     assert log.read_text().endswith("line 4999\n")
