@@ -19,17 +19,25 @@ def command(
     environment: Environment = None,
     variables: Variables = None,
 ) -> None:
-    """Remove left-overs of dead runs, and checkpoints that no present spec stands on.
+    """Remove left-overs of dead runs, and checkpoints that neither a present spec nor its newest version stands on.
 
     Versions in galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
     """
     from builder.apply.collect import collect
     from builder.cli.planning import PlanRequest, make_plan
+    from builder.destinations.registry import destinations_for
+    from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
     from builder.report.units import bytes_text
 
     planned = make_plan(PlanRequest(environment=environment, variables=parse_variables(variables)))
     needed = {item.step.digest for image in planned.plan.images for item in image.steps}
+    for document in planned.loaded.documents:
+        image = document.render(NEUTRAL_VERSION)
+        for destination in destinations_for(image):
+            newest = destination.observe(image).newest
+            if newest is not None and newest.manifest is not None:
+                needed |= {str(step["digest"]) for step in newest.manifest.steps}
     found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
     for removed in found:
         print(f"- {removed.what}  {bytes_text(removed.size)}")

@@ -12,7 +12,7 @@ from builder.model.canonical import short
 from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
-from builder.model.steps import FileInput, Step
+from builder.model.steps import FileInput, Stage, Step
 from builder.plan.digests import chain, image_digest
 from builder.plan.reasons import reasons_for
 from builder.plan.retention import retiring
@@ -287,7 +287,8 @@ class _Decider:
         known = [
             index
             for index, step in enumerate(steps)
-            if step.identity and (all_made or step.digest in self.facts.checkpoints)
+            # The checkpoint of a capture is no artifact: that is gone once it is published
+            if step.identity and (all_made or (step.digest in self.facts.checkpoints and step.stage != Stage.CAPTURE))
         ]
         deepest = known[-1] if known else -1
         return [PlannedStep(step, REUSE if index <= deepest else RUN) for index, step in enumerate(steps)]

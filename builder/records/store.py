@@ -96,8 +96,11 @@ class Store:
         """An empty folder to make a checkpoint in, beside its final place so that backing names stay right."""
         return self._new(self.checkpoints, digest, run)
 
-    def keep_checkpoint(self, folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-        """Make a folder from `new_checkpoint` the checkpoint of its digest, atomically."""
+    def keep_checkpoint(self, folder: Path, checkpoint: Checkpoint, *, replace: bool = False) -> Checkpoint:
+        """Make a folder from `new_checkpoint` the checkpoint of its digest, atomically.
+
+        `replace` is for checkpoints that no layer can stand on; another that is there already stays.
+        """
         facts = {
             "digest": checkpoint.digest,
             "parent": checkpoint.parent,
@@ -105,7 +108,10 @@ class Store:
             "luns": list(checkpoint.luns),
             "title": checkpoint.title,
         }
-        final = self._keep(folder, self.checkpoints / _hex(checkpoint.digest), CHECKPOINT_FILE, facts)
+        final = self.checkpoints / _hex(checkpoint.digest)
+        if replace and final.exists():
+            self._remove(final)
+        self._keep(folder, final, CHECKPOINT_FILE, facts)
         return Checkpoint(**{**checkpoint.__dict__, "folder": final})
 
     def new_artifact(self, digest: str, run: str) -> Path:

@@ -148,12 +148,12 @@ class Live(Progress):
         from rich.console import Console
         from rich.live import Live as RichLive
 
-        self._console = Console(file=out or sys.stderr, highlight=False, soft_wrap=False)
-        self._live = RichLive(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
         self._step: StepStarted | None = None
         self._since = 0.0
         self._steps = 0
         self._text = ""
+        self._console = Console(file=out or sys.stderr, highlight=False, soft_wrap=False)
+        self._live = RichLive(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildError
+from builder.model.observed import Blocker
 from builder.model.run import CheckResult, StepContext
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
@@ -25,6 +26,22 @@ SHOWN_COMMAND = 60
 def test_steps(image: ImageSpec) -> list[Step]:
     """The steps of the test stage. Every one works on a throw-away layer: the artifact is never written to."""
     return [_step(choice, image) for choice in image.test]
+
+
+def blocked_tests(image: ImageSpec) -> tuple[Blocker, ...]:
+    """The tests that can't work for this image."""
+    from builder.machines.local.rehearsal.vm import can_run_commands
+
+    found = []
+    for choice in image.test:
+        if choice.kind == "provision":
+            continue
+        try:
+            can_run_commands(generalized=image.generalize is not None, where=image.place(*choice.path))
+        except BuildError as error:
+            assert error.where is not None
+            found.append(Blocker(error.message, error.where, error.hint, error.code))
+    return tuple(found)
 
 
 def _first_line(command: str) -> str:

@@ -67,14 +67,17 @@ DEBIAN = Distribution(
     title="Debian GNU/Linux",
     releases={"11": "bullseye", "12": "bookworm", "13": "trixie"},
     components=("main",),
-    packages=(*_COMMON, "hyperv-daemons", "waagent"),
+    packages=(*_COMMON, "waagent"),
     architecture_packages={
         # grub-cloud brings the loaders of BIOS and UEFI machines together, with the signed ones for Secure Boot
-        "x64": ("linux-image-cloud-amd64", "grub-cloud-amd64"),
+        "x64": ("linux-image-cloud-amd64", "grub-cloud-amd64", "hyperv-daemons"),
         "arm64": ("linux-image-cloud-arm64", "grub-efi-arm64", "grub-efi-arm64-signed", "shim-signed"),
     },
-    # Until Debian 11 systemd-resolved was part of systemd
-    release_packages={"bookworm": ("systemd-resolved",), "trixie": ("systemd-resolved",)},
+    # Until Debian 11 systemd-resolved was part of systemd, and only x64 had the Hyper-V daemons
+    release_packages={
+        "bookworm": ("systemd-resolved", "hyperv-daemons"),
+        "trixie": ("systemd-resolved", "hyperv-daemons"),
+    },
     mirrors={"x64": "http://deb.debian.org/debian", "arm64": "http://deb.debian.org/debian"},
     image_mirrors={},
     security_mirrors={

@@ -8,7 +8,7 @@ from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
 from builder.guest.kinds import prepare_step
 from builder.machines.local.capture import capture_step
-from builder.machines.local.checks import test_steps
+from builder.machines.local.checks import blocked_tests, test_steps
 from builder.machines.local.sources import disks_step, file_source, source_step
 from builder.model.observed import Blocker, MachineFacts
 from builder.model.run import Run, Session
@@ -50,6 +50,7 @@ class LocalMachine:
         except BuildError as error:
             where = error.where or image.place(*image.source.path)
             blockers = (Blocker(error.message, where, error.hint, error.code),)
+        blockers += blocked_tests(image)
         return MachineFacts(
             source=source,
             checkpoints=self.store.known_checkpoints,

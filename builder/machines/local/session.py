@@ -118,7 +118,8 @@ class LocalSession:
             title=step.title,
         )
         with self.run.effect("checkpoint", digest=step.digest, step=step.index):
-            self.checkpoint = self.store.keep_checkpoint(self.folder, made)
+            # The artifact was written from this very layer, which a later capture of the same disks is not
+            self.checkpoint = self.store.keep_checkpoint(self.folder, made, replace=step.stage == Stage.CAPTURE)
         self._step_stack.pop_all()
         self.folder = None
 

@@ -33,9 +33,9 @@ def tiny_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A shell that runs the programs of its PATH, where busybox's runs its own
     (root / "bin/dash").write_bytes(Path("/bin/dash").read_bytes())
     (root / "bin/dash").chmod(0o755)
-    for library in re.findall(
-        r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/dash"], capture_output=True, text=True).stdout
-    ):
+    needed = subprocess.run(["ldd", "/bin/dash"], capture_output=True, text=True, check=True).stdout
+    needed = subprocess.run(["ldd", "/bin/dash"], capture_output=True, text=True, check=True).stdout
+    for library in re.findall(r"(/\S+) \(0x", needed):
         (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, root / library[1:])
     applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()

@@ -297,3 +297,55 @@ def test_a_source_that_is_no_disk(what: str, project: Project, tiny_disk: Path) 
     assert result.code == 1
     assert "tiny.image.yaml:" in result.err
     assert "hint:" in result.err
+
+
+def test_a_disk_of_another_architecture(project: Project) -> None:
+    """The same disk, whose programs say that they are for arm64 (e_machine of the ELF header)."""
+    other = project.root / "other.raw"
+    data = bytearray((project.root / "tiny.raw").read_bytes())
+    header = Path("/bin/busybox").read_bytes()[:20]
+    place = data.find(header)
+    while place >= 0:
+        data[place + 18 : place + 20] = (183).to_bytes(2, "little")
+        place = data.find(header, place + 1)
+    other.write_bytes(data)
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("tiny.raw", "other.raw"))
+    result = project.apply()
+    assert result.code == 1
+    assert "arm64" in result.err
+    assert "tiny.image.yaml:3:" in result.err or "tiny.image.yaml:4:" in result.err
+
+
+def test_other_destinations_get_a_version_without_a_rebuild(project: Project) -> None:
+    assert project.apply().code == 0
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text() + "    - directory: {path: second}\n")
+    plan = project.build("plan")
+    assert "publish" in plan.out
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert "✓" in result.err
+    assert "last.sh" not in result.err
+    one, two = (project.root / name / "tiny/1.0.0" for name in ("gallery", "second"))
+    assert (one / "manifest.json").read_bytes() == (two / "manifest.json").read_bytes()
+    assert (one / "os.vhd").read_bytes() == (two / "os.vhd").read_bytes()
+    assert "No changes" in project.apply().text
+
+
+def test_a_rebuild_on_request_starts_anew(project: Project) -> None:
+    assert project.apply().code == 0
+    result = project.apply("--rebuild", "tiny")
+    assert result.code == 0, result.text
+    assert "(checkpoint)" not in result.err
+    assert project.versions() == ["1.0.0", "1.0.1"]
+
+
+def test_events_are_json_lines(project: Project) -> None:
+    result = project.apply("--events", "events.jsonl", "--progress", "json")
+    assert result.code == 0, result.text
+    lines = [json.loads(line) for line in (project.root / "events.jsonl").read_text().splitlines()]
+    kinds = [line["type"] for line in lines]
+    assert kinds[:2] == ["version", "run_start"]
+    assert kinds[-1] == "summary"
+    assert kinds.count("step_complete") == 7
