@@ -96,6 +96,11 @@ def doing_text(event: StepProgress) -> str:
     return " ".join(part for part in (event.doing, amount) if part)
 
 
+def printable(text: str) -> str:
+    """A line that a program printed, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 class Plain(Progress):
     """A line for each thing that happened, and a heartbeat for long silences."""
 
@@ -126,7 +131,7 @@ class Plain(Progress):
             elif isinstance(event, StepFinished | StepFailed):
                 self._step = None
             elif isinstance(event, StepOutput):
-                self._last_line = event.line
+                self._last_line = printable(event.line)
             elif isinstance(event, StepProgress):
                 self._last_line = doing_text(event)
             if line is not None:
@@ -188,7 +193,7 @@ class Live(Progress):
         if step is None:
             return Text("")
         passed = seconds_text(time.monotonic() - self._since)
-        text = "".join(letter if letter.isprintable() else " " for letter in self._text)
+        text = printable(self._text)
         line = f"  … {step.index:>2}/{self._steps}  {step.title}  {passed}"
         if text:
             line += f"  │ {text}"

@@ -28,6 +28,19 @@ EMULATORS = {
 }
 
 
+def _programs(image: ImageSpec) -> list[tuple[str, str, str]]:
+    """What a build of this image calls: program, Debian package, why."""
+    needed = [*PROGRAMS]
+    if image.source.kind == "bootstrap":
+        from builder.machines.local import bootstrap
+
+        needed += [(program, package, why) for program, (package, why) in bootstrap.PROGRAMS.items()]
+    if image.test:
+        needed.append((*EMULATORS[image.os.architecture], "test the image in a VM"))
+        needed += [(program, "openssh-client", "log in to the VM of a test") for program in ("ssh", "ssh-keygen")]
+    return needed
+
+
 class LocalMachine:
     """Makes images on this host, keeping its checkpoints in the project's store."""
 
@@ -75,14 +88,12 @@ class LocalMachine:
         from builder.disk.mounts import require_root
 
         require_root("make images on this machine")
-        needed = [*PROGRAMS]
-        if image.source.kind == "bootstrap":
-            needed.append(("mmdebstrap", "mmdebstrap", "bootstrap a system from packages"))
-        if image.test:
-            emulator = EMULATORS[image.os.architecture]
-            needed.append((*emulator, "test the image in a VM"))
-        for program, package, why in needed:
+        for program, package, why in _programs(image):
             find_program(program, package=package, why=why)
+        if image.test and image.os.generation == 2:
+            from builder.machines.local.rehearsal.qemu import require_firmware
+
+            require_firmware()
 
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """The disks of one run; needs root on Linux."""

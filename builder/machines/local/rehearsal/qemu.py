@@ -155,17 +155,22 @@ def _disk_options(index: int, disk: Disk, overlay: Path, lun: int) -> list[str]:
     return ["-blockdev", json.dumps(base), "-blockdev", layer, "-device", json.dumps(device)]
 
 
-def _firmware_options(generation: int, folder: Path) -> list[str]:
-    """Generation 1 starts by BIOS, generation 2 by UEFI with a variable store of its own."""
-    if generation == 1:
-        # Without graphics the BIOS speaks on the serial console: "No bootable device" is then seen
-        return ["-machine", "q35,graphics=off"]
+def require_firmware() -> None:
+    """Raise BuildError when generation 2 images can't be started on this host."""
     if not (FIRMWARE.exists() and FIRMWARE_VARIABLES.exists()):
         raise BuildError(
             "the UEFI firmware for virtual machines is not installed; it is needed to start a generation 2 image",
             code="program-missing",
             hint=f"apt-get install {FIRMWARE_PACKAGE}",
         )
+
+
+def _firmware_options(generation: int, folder: Path) -> list[str]:
+    """Generation 1 starts by BIOS, generation 2 by UEFI with a variable store of its own."""
+    if generation == 1:
+        # Without graphics the BIOS speaks on the serial console: "No bootable device" is then seen
+        return ["-machine", "q35,graphics=off"]
+    require_firmware()
     variables = folder / "firmware-variables.fd"
     shutil.copyfile(FIRMWARE_VARIABLES, variables)
     return [

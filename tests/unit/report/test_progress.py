@@ -1,0 +1,136 @@
+"""What an apply shows: lines for a log, one live line for a terminal, objects for programs."""
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from builder.events import (
+    Event,
+    ImageFinished,
+    ImageStarted,
+    LockWait,
+    RunFinished,
+    RunStarted,
+    StepCached,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+    Warned,
+)
+from builder.report.progress import JsonLines, Live, Plain, Progress, both, progress_for
+from builder.report.units import bytes_text, seconds_text
+
+STEP = {"image": "web", "index": 2, "title": "install nginx", "stage": "prepare"}
+EVENTS: tuple[Event, ...] = (
+    RunStarted(run="r1", plan="p1", images=("web",)),
+    LockWait(image="web", holder="run r0"),
+    ImageStarted(image="web", action="build", steps=3),
+    StepCached(image="web", index=1, title="bootstrap debian", stage="prepare"),
+    StepStarted(**STEP),
+    StepOutput(image="web", index=2, line="Setting up \x1b[31mnginx\x1b[0m …"),
+    StepProgress(image="web", index=2, current=1536, total=4096, unit="bytes", doing="downloading"),
+    StepFinished(**STEP, seconds=75.2),
+    Warned(image="web", message="/boot/efi is not mounted"),
+    StepStarted(image="web", index=3, title="script a.sh", stage="prepare"),
+    StepFailed(image="web", index=3, title="script a.sh", stage="prepare", seconds=0.4, message="exit code 7"),
+    ImageFinished(image="web", action="build", version="1.0.0", where=("gallery/web/1.0.0",), seconds=80.0),
+    RunFinished(run="r1", done=1, unchanged=2, failed=0, seconds=80.0),
+)
+
+
+def test_plain_output_is_a_line_for_each_thing() -> None:
+    out = io.StringIO()
+    with Plain(out) as listener:
+        for event in EVENTS:
+            listener(event)
+    assert out.getvalue().splitlines() == [
+        "  waiting for run r0",
+        "web: build",
+        "  =  1  bootstrap debian  (checkpoint)",
+        "  …  2  install nginx",
+        "  ✓  2  install nginx  1:15 min",
+        "  warning: /boot/efi is not mounted",
+        "  …  3  script a.sh",
+        "  ✗  3  script a.sh  0.4 s",
+        "  web 1.0.0 done in 1:20 min: gallery/web/1.0.0",
+        "Apply: 1 done, 2 unchanged, 0 failed in 1:20 min.",
+    ]
+
+
+def test_every_event_is_a_json_object() -> None:
+    out = io.StringIO()
+    with JsonLines(out, now=lambda: datetime(2026, 1, 1, tzinfo=UTC)) as listener:
+        for event in EVENTS:
+            listener(event)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert lines[0]["type"] == "version"
+    assert [line["type"] for line in lines[1:]] == [event.type for event in EVENTS]
+    assert lines[5] == {
+        "v": 1, "time": "2026-01-01T00:00:00.000+00:00", "type": "step_start", **STEP,
+    }  # fmt: skip
+
+
+def test_the_live_line_leaves_what_plain_output_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    out = io.StringIO()
+    with Live(out) as listener:
+        for event in EVENTS:
+            listener(event)
+    assert [line.rstrip() for line in out.getvalue().splitlines() if line.strip()] == [
+        "  waiting for run r0",
+        "web: build",
+        "  =  1  bootstrap debian  (checkpoint)",
+        "  ✓  2  install nginx  1:15 min",
+        "  warning: /boot/efi is not mounted",
+        "  ✗  3  script a.sh  0.4 s",
+        "  web 1.0.0 done in 1:20 min: gallery/web/1.0.0",
+        "Apply: 1 done, 2 unchanged, 0 failed in 1:20 min.",
+    ]
+
+
+def test_what_a_step_prints_can_not_steer_the_terminal() -> None:
+    listener = Live(io.StringIO())
+    listener(StepStarted(**STEP))
+    listener(StepOutput(image="web", index=2, line="a\x1b]0;title\x07b\rc"))
+    text = str(listener._draw())
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert "│ a" in text
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("plain", Plain), ("json", JsonLines), ("auto", Plain), ("none", Progress)])
+def test_the_mode_chooses_the_listener(mode: str, kind: type) -> None:
+    assert type(progress_for(mode, io.StringIO())) is kind
+
+
+def test_several_listen_at_once() -> None:
+    heard: list[str] = []
+    tell = both(lambda event: heard.append(f"one {event.type}"), lambda event: heard.append(f"two {event.type}"))
+    tell(EVENTS[0])
+    assert heard == ["one run_start", "two run_start"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (600 << 20, "600 MiB"),
+        (30 << 30, "30.0 GiB"),
+        (2 << 40, "2.0 TiB"),
+    ],
+)
+def test_amounts(count: int, text: str) -> None:
+    assert bytes_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (75.2, "1:15 min"), (3725, "1:02:05 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
