@@ -288,10 +288,31 @@ with opened_system([DiskLayer(Path(sys.argv[1]))], folder=Path(sys.argv[2]), wri
 """
 
 
-@pytest.mark.parametrize("type", ["ext4", "xfs", "btrfs"])
-def test_killed_in_the_middle(tmp_path: Path, work: Path, type: str) -> None:
+OPEN_AND_RUN = """
+import sys
+from pathlib import Path
+from builder import process
+from builder.disk.layers import DiskLayer
+from builder.disk.system import opened_system
+
+with opened_system([DiskLayer(Path(sys.argv[1]))], folder=Path(sys.argv[2]), writable=True) as system:
+    step = "while :; do dd if=/dev/zero of=file bs=1M count=30 conv=notrunc 2>/dev/null; done"
+    with process.daemon(["sh", "-c", f"cd {system.root} && echo > started && {step}"]) as running:
+        while not (system.root / "started").exists():
+            pass
+        print("open", flush=True)
+        running.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("type", "program"),
+    [("ext4", OPEN_AND_WAIT), ("xfs", OPEN_AND_WAIT), ("btrfs", OPEN_AND_WAIT), ("ext4", OPEN_AND_RUN)],
+    ids=["ext4", "xfs", "btrfs", "step"],
+)
+def test_killed_in_the_middle(tmp_path: Path, work: Path, type: str, program: str) -> None:
     disk = as_layer(gpt_disk(tmp_path / "disk.raw", type))
-    command = [sys.executable, "-c", OPEN_AND_WAIT, str(disk.path), str(work)]
+    command = [sys.executable, "-c", program, str(disk.path), str(work)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"open\n"
