@@ -105,9 +105,15 @@ class PolicyDenied(BuildError):
 
 
 class SomeImagesFailed(BuildError):
-    """Some images of a run failed; the others went on."""
+    """Some images of a run failed; the others went on. `failures` are their names and errors."""
 
     exit_code = ExitCode.SOME_IMAGES_FAILED
+
+    def __init__(
+        self, message: str, failures: Sequence[tuple[str, BuildError]] = (), *, hint: str | None = None
+    ) -> None:
+        super().__init__(message, code="some-images-failed", hint=hint)
+        self.failures = tuple(failures)
 
 
 class Interrupted(BuildError):

@@ -80,6 +80,16 @@ class StepProgress(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepWouldRun(Event):
+    """A dry run came to a step that an apply would carry out."""
+
+    type: ClassVar[str] = "step_would_run"
+    index: int
+    title: str
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepFinished(Event):
     """A step ended well, after `seconds`."""
 
@@ -146,9 +156,10 @@ class Warned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
-    """An apply ended."""
+    """An apply ended, or a dry run of one."""
 
     type: ClassVar[str] = "summary"
+    dry_run: bool = False
     run: str
     done: int
     unchanged: int

@@ -48,6 +48,11 @@ class Redactor:
         return text
 
 
+def check(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> None:
+    """Raise BuildError when the value behind a reference can't be had; the value itself is not kept."""
+    resolve(reference, root=root, where=where)
+
+
 def resolve(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> str:
     """The value behind `{env: NAME}` or `{file: PATH}`; a file's single final newline is dropped.
 

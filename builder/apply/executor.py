@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as StopEvent
 
-from builder import __version__
+from builder import __version__, secrets
 from builder.apply.image import ImageBuild
 from builder.destinations.base import Destination
 from builder.errors import BuildError, Interrupted, SomeImagesFailed
@@ -78,9 +78,13 @@ class Executor:
     def preflight(self, plan: Plan) -> None:
         """Raise BuildError for what would stop the run on this host, before anything is asked or made."""
         for item in self._to_do(plan):
-            if any(planned.action == "run" and planned.step.checkpoint for planned in item.steps):
-                image = self._image(item)
+            image = self._image(item)
+            todo = [planned.step for planned in item.steps if planned.action == "run"]
+            if any(step.checkpoint for step in todo):
                 self.tools.machine_for(image).preflight(image)
+            for step in todo:
+                for reference in step.inputs.get("secrets", {}).values():
+                    secrets.check(reference, root=image.root, where=step.place)
 
     def apply(self, plan: Plan) -> list[Outcome]:
         """Carry the plan out. Raises SomeImagesFailed, or the error of the only image, when work failed."""
@@ -109,6 +113,7 @@ class Executor:
             emit(
                 RunFinished(
                     run=self.run_id,
+                    dry_run=self.options.dry_run,
                     done=done,
                     unchanged=sum(item.action == Action.NONE for item in plan.images),
                     failed=len(failed),
@@ -130,7 +135,8 @@ class Executor:
             raise failed[0].error
         if failed:
             names = ", ".join(outcome.image for outcome in failed)
-            raise SomeImagesFailed(f"{len(failed)} of {total} images failed: {names}", code="some-images-failed")
+            failures = [(outcome.image, outcome.error) for outcome in failed if outcome.error is not None]
+            raise SomeImagesFailed(f"{len(failed)} of {total} images failed: {names}", failures)
 
     @staticmethod
     def _to_do(plan: Plan) -> list[ImagePlan]:
@@ -223,8 +229,8 @@ class Executor:
             on_wait=lambda holder: self.tools.listener(LockWait(image=item.image, holder=holder)),
             stop=self.tools.stop,
         ):
-            build.check_destinations()
-            build.carry_out()
+            if not build.made_elsewhere():
+                build.carry_out()
         return build
 
     def _find_base(self, name: str, digest: str) -> tuple[Path, Manifest]:

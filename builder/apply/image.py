@@ -14,7 +14,7 @@ from builder.apply.manifests import make_manifest
 from builder.apply.steplog import StepLog
 from builder.destinations.base import Destination
 from builder.errors import BuildError, PlanStale
-from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted
+from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted, StepWouldRun, Warned
 from builder.machines.base import Machine
 from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
 from builder.model.plan import Action, ImagePlan
@@ -53,24 +53,39 @@ class ImageBuild:
         self._log = StepLog(log, run)
         self._stop_at = 0
 
-    def check_destinations(self) -> None:
-        """Ask the destinations once more, now that the lease is ours: what the plan assumed must still hold."""
+    def made_elsewhere(self) -> bool:
+        """Look once more, now that the lease is ours: what the plan assumed must still hold.
+
+        Returns True when another run has published exactly this meanwhile, so that nothing is left to do. Raises
+        PlanStale when it published something else under our version, and BuildError for a destination that blocks.
+        """
+        targets = {
+            str(planned.step.inputs["destination"])
+            for planned in self.item.steps
+            if planned.step.kind.startswith("publish.")
+        }
+        held = 0
         for destination in self.destinations:
             published = destination.observe(self.run.image)
             for blocker in published.blockers:
                 raise BuildError(blocker.message, code=blocker.code, where=blocker.place, hint=blocker.hint)
-            taken = {version.version for version in published.versions}
-            publishes = any(
-                planned.step.kind.startswith("publish.") and planned.step.inputs["destination"] == destination.name
-                for planned in self.item.steps
-            )
-            if publishes and self.item.version in taken:
+            found = next((item for item in published.versions if item.version == self.item.version), None)
+            if destination.name not in targets or found is None:
+                continue
+            if found.manifest is None or found.manifest.digest != self.item.digest:
                 raise PlanStale(
                     f"{destination.name} has version {self.item.version} of {self.item.image} now: another run "
                     "published it after this plan was made",
                     code="plan-stale",
                     hint="plan again",
                 )
+            held += 1
+            self.context.locations.append(found.location)
+        if held == 0 or held < len(targets):
+            self.context.locations.clear()
+            return False
+        self.run.emit(Warned(image=self.item.image, message="another run has just made exactly this"))
+        return True
 
     def carry_out(self) -> None:
         """Run what has to run. The machine is opened only when a step needs its disks."""
@@ -101,13 +116,18 @@ class ImageBuild:
             self.context.session.start_at(step.digest)
 
     def _run_step(self, step: Step) -> None:
+        if self.dry_run:
+            self._check_files(step)
+            self.run.emit(
+                StepWouldRun(image=self.item.image, index=step.index, title=step.title, stage=str(step.stage))
+            )
+            return
         started = time.monotonic()
         facts = {"image": self.item.image, "index": step.index, "title": step.title, "stage": str(step.stage)}
         self.run.emit(StepStarted(**facts))  # type: ignore[arg-type]
         try:
             self._check_files(step)
-            if not self.dry_run:
-                self._effects(step)
+            self._effects(step)
         except BuildError as error:
             error.where = error.where or step.place
             if error.code in OF_THE_STEP:

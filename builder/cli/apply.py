@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.cli.app import report
 from builder.cli.common import Environment, Variables, parse_variables
 from builder.cli.plan import Exclude, Rebuild, arguments
 from builder.errors import BuildError, ExitCode, PolicyDenied, SomeImagesFailed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from builder.cli.planning import Planned
     from builder.events import Listener
     from builder.model.plan import ImagePlan, Plan
+    from builder.report.progress import Progress
 
 # In a terminal a person would rather know at once; a pipeline would rather wait for its neighbour
 CI_LOCK_SECONDS = 300.0
@@ -53,7 +55,11 @@ def command(
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that fails.")] = False,
     lock_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Wait so long for another run of the same image.")
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Wait so long for another run of the same image. Without it: not at a terminal, 300 elsewhere.",
+        ),
     ] = None,
     progress: Annotated[
         ProgressMode, typer.Option(help="Live lines, plain lines, JSON lines on standard output, or nothing.")
@@ -66,8 +72,10 @@ def command(
 
     With a plan file, exactly that plan is carried out, once, or refused when anything moved since (exit code 5).
     """
+    from builder.cli.interrupts import stop_on_signals
     from builder.cli.planning import PlanRequest, make_plan, print_plan
     from builder.report.plan_words import Presentation
+    from builder.report.progress import progress_for
 
     names = targets or []
     if len(names) == 1 and _is_plan(Path(names[0])):
@@ -98,11 +106,15 @@ def command(
             hint="give --allow-delete if that is right",
         )
     with ExitStack() as stack:
-        executor = _executor(planned, stack, progress, events, lock_timeout, fail_fast=fail_fast, dry_run=dry_run)
+        listener = progress_for(progress.value)
+        executor = _executor(planned, stack, listener, events, lock_timeout, fail_fast=fail_fast, dry_run=dry_run)
         if not dry_run:
             executor.preflight(plan)
         if ask:
             _confirm(plan)
+        # From here on the display is live, and a signal asks for a clean stop
+        stack.enter_context(listener)
+        stack.enter_context(stop_on_signals(executor.tools.stop))
         _apply(executor, planned)
     return _end(plan)
 
@@ -131,7 +143,7 @@ def _checked_again(path: Path) -> Planned:
 def _executor(
     planned: Planned,
     stack: ExitStack,
-    mode: ProgressMode,
+    progress: Progress,
     events: Path | None,
     lock_timeout: float | None,
     *,
@@ -139,13 +151,12 @@ def _executor(
     dry_run: bool,
 ) -> Executor:
     from builder.apply.executor import Executor, Options, Tools
-    from builder.cli.interrupts import stop_on_signals
     from builder.destinations.registry import destinations_for
     from builder.machines.registry import machine_for
     from builder.records.store import Store
-    from builder.report.progress import JsonLines, both, progress_for
+    from builder.report.progress import JsonLines, both
 
-    listener: Listener = stack.enter_context(progress_for(mode.value))
+    listener: Listener = progress
     if events is not None:
         file = stack.enter_context(events.open("w", encoding="utf-8"))
         listener = both(listener, JsonLines(file))
@@ -157,7 +168,6 @@ def _executor(
         destinations_for=destinations_for,
         listener=listener,
     )
-    stack.enter_context(stop_on_signals(tools.stop))
     options = Options(lock_timeout=lock_timeout, fail_fast=fail_fast, dry_run=dry_run)
     return Executor(tools, planned.loaded.documents, options)
 
@@ -167,6 +177,9 @@ def _apply(executor: Executor, planned: Planned) -> None:
     try:
         executor.apply(planned.plan)
     except BuildError as error:
+        for image, failure in error.failures if isinstance(error, SomeImagesFailed) else ():
+            print(f"\n{image}:", file=sys.stderr)
+            report(failure)
         if error.exit_code not in (ExitCode.LOCKED, ExitCode.PLAN_STALE):
             folder = executor.folder
             print(
@@ -196,7 +209,11 @@ def _confirm(plan: Plan) -> None:
     if _deletes(plan):
         gone = sum(len(image.retires) for image in plan.images)
         print(f"{gone} {'version' if gone == 1 else 'versions'} will be removed.", file=sys.stderr)
-    answer = input("Do exactly this? Only 'yes' goes on: ")
+    try:
+        answer = input("Do exactly this? Only 'yes' goes on: ")
+    except EOFError:
+        answer = ""
+        print(file=sys.stderr)
     if answer != "yes":
         raise BuildError("not confirmed: nothing was done", code="not-confirmed")
 
@@ -207,7 +224,7 @@ def _end(plan: Plan) -> int:
         names = ", ".join(_name(item) for item in plan.blocked)
         message = f"blocked, so not built: {names}"
         if len(plan.images) > len(plan.blocked):
-            raise SomeImagesFailed(message, code="some-images-blocked", hint="the plan above says why")
+            raise SomeImagesFailed(message, hint="the plan above says why")
         raise BuildError(message, code="plan-blocked", hint="the plan above says why")
     return ExitCode.DONE
 

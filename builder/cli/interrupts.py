@@ -15,6 +15,8 @@ from types import FrameType
 
 from builder.errors import ExitCode
 
+# The live display hides it, and has no time left to bring it back
+SHOW_CURSOR = b"\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -24,6 +26,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), SHOW_CURSOR)
             os._exit(ExitCode.INTERRUPTED)
         stop.set()
         os.write(sys.stderr.fileno(), b"\nstopping cleanly; once more to stop at once\n")

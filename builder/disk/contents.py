@@ -1,4 +1,4 @@
-"""The content of a disk, in chunks: copied, skipped where it is zero, and hashed on the way.
+"""The content of a disk, in chunks: read where there is any, and hashed.
 
 The digest doesn't depend on how the content is stored: it covers the disk's size and the sha256 of every aligned chunk
 of 1 MiB that isn't all zero. A hole and written zeros are the same.
@@ -6,7 +6,6 @@ of 1 MiB that isn't all zero. A hole and written zeros are the same.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import threading
@@ -21,15 +20,10 @@ from builder.errors import Interrupted
 
 CHUNK = 1024 * 1024
 BLOCK = 4096
-# Reading, hashing and writing release the interpreter's lock; more threads than this gain nothing
+# Reading and hashing release the interpreter's lock; more threads than this gain nothing
 WORKERS = 2
-# After so many chunks the kernel is told to start storing them: else all of it would wait for the last fsync
-STORE_CHUNKS = 16
 _ZERO_CHUNK = bytes(CHUNK)
 _ZERO_BLOCK = bytes(BLOCK)
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h: start writing, don't wait
 
 Progress = Callable[[int, int], None]
 
@@ -63,22 +57,21 @@ class Contents:
     data_bytes: int
 
 
-def copy_contents(
+def read_contents(
     extents: Iterable[Extent],
     size: int,
     *,
     sources: Mapping[Path | None, int],
-    target: int | None,
     progress: Progress = no_progress,
     total: int = 0,
     stop: threading.Event | None = None,
 ) -> Contents:
-    """Read the extents of a disk of `size` bytes, write what isn't zero to `target` (a descriptor of a file of holes).
+    """Read the extents of a disk of `size` bytes, and tell what they hold.
 
     `sources` are open descriptors by the extents' files. `progress` gets the bytes done and `total`, from any thread.
-    Raises Interrupted when `stop` is set, OSError for what can't be read or written.
+    Raises Interrupted when `stop` is set, OSError for what can't be read.
     """
-    job = _Job(chunks=_chunks(extents), sources=sources, target=target, progress=progress, total=total, stop=stop)
+    job = _Job(chunks=_chunks(extents), sources=sources, progress=progress, total=total, stop=stop)
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="contents") as pool:
         for future in [pool.submit(job.work) for _ in range(WORKERS)]:
             future.result()
@@ -93,14 +86,12 @@ class _Job:
         *,
         chunks: Iterator[tuple[int, list[Extent]]],
         sources: Mapping[Path | None, int],
-        target: int | None,
         progress: Progress,
         total: int,
         stop: threading.Event | None,
     ) -> None:
         self.chunks = chunks
         self.sources = sources
-        self.target = target
         self.progress = progress
         self.total = total
         self.stop = stop
@@ -135,20 +126,15 @@ class _Job:
             for piece in pieces:
                 place = view[piece.start - start : piece.start - start + piece.length]
                 _read_into(self.sources[piece.file], place, piece.start if piece.offset is None else piece.offset)
-            written = 0
             digest = b""
+            data = 0
             if buffer != _ZERO_CHUNK:
                 digest = hashlib.sha256(view).digest()
-                for first, last in _runs(buffer):
-                    written += last - first
-                    if self.target is not None:
-                        _write(self.target, view[first:last], start + first)
-                if self.target is not None and index % STORE_CHUNKS == 0:
-                    _start_storing(self.target, start - (STORE_CHUNKS - 1) * CHUNK, STORE_CHUNKS * CHUNK)
+                data = _data_in(buffer)
         with self.lock:
             if digest:
                 self.hashes[index] = digest
-            self.data_bytes += written
+            self.data_bytes += data
             self.done += done
             self.progress(self.done, self.total)
 
@@ -183,32 +169,11 @@ def _read_into(descriptor: int, place: memoryview, offset: int) -> None:
         done += count
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
-
-
-def _start_storing(descriptor: int, offset: int, length: int) -> None:
-    """Only to save time: whether it worked shows when the file is stored in the end."""
-    _LIBC.sync_file_range(descriptor, ctypes.c_long(max(offset, 0)), ctypes.c_long(length), _SYNC_FILE_RANGE_WRITE)
-
-
-def _runs(buffer: bytearray) -> Iterator[tuple[int, int]]:
-    """The ranges of blocks that aren't all zero."""
+def _data_in(buffer: bytearray) -> int:
+    """How many bytes of a chunk stand in blocks that aren't all zero."""
     if buffer.find(_ZERO_BLOCK) < 0:
-        yield 0, CHUNK
-        return
-    first = None
-    for at in range(0, CHUNK, BLOCK):
-        if buffer[at : at + BLOCK] == _ZERO_BLOCK:
-            if first is not None:
-                yield first, at
-                first = None
-        elif first is None:
-            first = at
-    if first is not None:
-        yield first, CHUNK
+        return CHUNK
+    return sum(BLOCK for at in range(0, CHUNK, BLOCK) if buffer[at : at + BLOCK] != _ZERO_BLOCK)
 
 
 def _digest(size: int, hashes: Mapping[int, bytes]) -> str:
@@ -231,9 +196,7 @@ def content_digest(path: Path, *, progress: Progress = no_progress, stop: thread
         extents = [Extent(start, end - start, path, start) for start, end in data_ranges(descriptor, 0, size)]
         total = sum(extent.length for extent in extents)
         sources: dict[Path | None, int] = {path: descriptor}
-        return copy_contents(
-            extents, size, sources=sources, target=None, progress=progress, total=total, stop=stop
-        ).digest
+        return read_contents(extents, size, sources=sources, progress=progress, total=total, stop=stop).digest
     finally:
         os.close(descriptor)
 

@@ -27,6 +27,7 @@ from builder.events import (
     StepOutput,
     StepProgress,
     StepStarted,
+    StepWouldRun,
     Warned,
 )
 from builder.report.units import bytes_text, seconds_text
@@ -61,6 +62,8 @@ def permanent_line(event: Event) -> str | None:
             return f"  = {event.index:>2}  {event.title}  (checkpoint)"
         case StepFinished():
             return f"  ✓ {event.index:>2}  {event.title}  {seconds_text(event.seconds)}"
+        case StepWouldRun():
+            return f"  · {event.index:>2}  {event.title}  (would run)"
         case StepFailed():
             return f"  ✗ {event.index:>2}  {event.title}  {seconds_text(event.seconds)}"
         case ImageFinished():
@@ -78,6 +81,8 @@ def permanent_line(event: Event) -> str | None:
 
 def summary(event: RunFinished) -> str:
     """The last line of an apply. Frozen: scripts may look for it."""
+    if event.dry_run:
+        return f"Dry run: {event.done} would be done, {event.failed} would fail. Nothing was changed."
     parts = [f"{event.done} done"]
     if event.unchanged:
         parts.append(f"{event.unchanged} unchanged")

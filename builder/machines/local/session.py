@@ -188,6 +188,14 @@ class LocalSession:
         self._system_stack.close()
 
     def _check_architecture(self, system: OpenedSystem) -> None:
+        image = self.run.image
+        if system.architecture in HOST_ARCHITECTURES.values() and system.architecture != image.os.architecture:
+            raise BuildError(
+                f"the disk holds a system for {system.architecture}; the spec says {image.os.architecture}",
+                code="wrong-architecture",
+                where=image.place("os", "architecture"),
+                hint=f"write `architecture: {system.architecture}`, or name another source",
+            )
         host = HOST_ARCHITECTURES.get(platform.machine(), platform.machine())
         if system.architecture != host:
             raise BuildError(
