@@ -27,7 +27,7 @@ def as_text(diagnostics: Sequence[Diagnostic], root: Path | None, *, paths_from:
     `root` is the project's root, which the places are relative to (None: no source lines); paths are shown relative to
     `paths_from` (default: the current folder), so that a terminal can open them.
     """
-    lines_of = cache(lambda file: _read_lines(root / file) if root else [])
+    lines_of = cache(lambda file: _read_lines(root, file) if root else [])
     start = paths_from or Path.cwd()
     blocks = [_one(item, lines_of, root, start) for item in diagnostics]
     return "\n".join([*blocks, "", count(diagnostics)])
@@ -80,7 +80,11 @@ def _printable(text: str) -> str:
     return "".join(shown)
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(root: Path, file: str) -> list[str]:
+    """The lines of a file below the root; none of what a link shows of the rest of the host, or of a pipe."""
+    path = Path(os.path.realpath(root / file))
+    if not path.is_relative_to(os.path.realpath(root)) or not path.is_file():
+        return []
     try:
         return LINE_BREAK.split(path.read_text(encoding="utf-8-sig", errors="replace"))
     except OSError:

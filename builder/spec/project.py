@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,19 +41,45 @@ class ProjectConfig:
 
 
 def find_root(start: Path) -> Path:
-    """The project's root: the nearest folder above with build.yaml, else git's top level, else the start itself."""
-    folder = start if start.is_dir() else start.parent
-    above = [folder, *folder.parents]
+    """The project's root: the nearest folder above with build.yaml, else git's top level, else the start itself.
+
+    Free of links. A link belongs to the project where it stands: a link from a pull request must not make another
+    folder of the host the root, whose files could then be read.
+    """
+    absolute = start.absolute()
+    folder = Path(absolute.anchor)
+    for part in absolute.parts[1:]:
+        inner = folder / part
+        if not inner.is_dir():
+            break
+        around = _marked(folder) if inner.is_symlink() else None
+        if around is not None:
+            return around
+        folder = real(inner)
+    return _marked(folder) or folder
+
+
+def _marked(folder: Path) -> Path | None:
+    """The nearest folder with build.yaml at or above this one, else with `.git`. What stands there isn't followed."""
     for marker in (PROJECT_FILE, ".git"):
-        for candidate in above:
-            if (candidate / marker).exists():
+        for candidate in (folder, *folder.parents):
+            if os.path.lexists(candidate / marker):
                 return candidate
-    return folder
+    return None
 
 
-def read_text(path: Path, name: str) -> bytes:
-    """The bytes of a spec, never more than a spec can have. Raises YamlInvalid when it can't be read."""
+def real(path: Path) -> Path:
+    """The path with its links followed, as far as they lead; a link that leads to itself stays."""
+    return Path(os.path.realpath(path))
+
+
+def read_text(path: Path, name: str, root: Path) -> bytes:
+    """The bytes of a spec, never more than a spec can have. Raises YamlInvalid when it can't or mustn't be read."""
     try:
+        # A link may lead anywhere: what a pull request shows must be what is read
+        if not real(path).is_relative_to(root):
+            help = "copy the file into the repository"
+            raise YamlInvalid(Diagnostic(Place(name), "path-outside", "leads out of the project", help))
         # A pipe or a device would be waited for, perhaps for ever
         if path.exists() and not path.is_file():
             raise YamlInvalid(Diagnostic(Place(name), "unreadable", "is not a regular file"))
@@ -66,13 +93,13 @@ def read_text(path: Path, name: str) -> bytes:
 def load_project(root: Path, environment: str | None) -> tuple[ProjectConfig, dict[str, str]]:
     """The project at a root, and the sha256 of its build.yaml by name. Raises SpecInvalid."""
     path = root / PROJECT_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         if environment:
             message = f"there is no environment {environment!r}: the project has no {PROJECT_FILE}"
             raise SpecInvalid([Diagnostic(Place(PROJECT_FILE), "unknown-environment", message)], root=root)
         return ProjectConfig(root), {}
     try:
-        data = read_text(path, PROJECT_FILE)
+        data = read_text(path, PROJECT_FILE, root)
         document = parse(data, PROJECT_FILE)
     except YamlInvalid as invalid:
         raise SpecInvalid([invalid.diagnostic], root=root) from invalid
@@ -162,20 +189,16 @@ def spec_files(project: ProjectConfig, paths: Sequence[Path]) -> tuple[list[Path
     files: dict[Path, None] = {}
     found: list[Diagnostic] = []
     for path in paths:
-        absolute = path.absolute()
-        if absolute.is_dir():
-            folder = absolute.resolve()
-            inside = [spec for spec in project_specs if spec.is_relative_to(folder)]
-            chosen = inside or [item for item in sorted(folder.iterdir()) if _is_spec(item)]
+        # The folder's links are followed, not the file's: its name is what the author knows
+        chosen = real(path) if path.is_dir() else real(path.absolute().parent) / path.name
+        if not chosen.is_relative_to(project.root):
+            place = Place(os.path.relpath(path, project.root))
+            found.append(Diagnostic(place, "path-outside", f"is outside the project at {project.root}"))
+        elif chosen.is_dir():
+            inside = [spec for spec in project_specs if spec.is_relative_to(chosen)]
+            files |= dict.fromkeys(inside or [item for item in sorted(chosen.iterdir()) if _is_spec(item)])
         else:
-            # The folder's links are followed, not the file's: its name is what the author knows
-            chosen = [absolute.parent.resolve() / absolute.name]
-        for file in chosen:
-            if file.is_relative_to(project.root):
-                files[file] = None
-            else:
-                message = f"is outside the project at {project.root}"
-                found.append(Diagnostic(Place(str(path)), "path-outside", message))
+            files[chosen] = None
     return list(files), found
 
 

@@ -77,6 +77,20 @@ def test_environments_and_variables(run: Run, tmp_path: Path):
     assert run("validate", "--env", "nope")[0] == 3
 
 
+@pytest.mark.parametrize("command", ["validate", "plan"])
+@pytest.mark.parametrize("link", ["images/web.yaml", "build.yaml"])
+def test_nothing_of_a_file_outside_the_project_is_printed(run: Run, tmp_path: Path, command: str, link: str):
+    put(tmp_path, "secret", "password: hunter2\n")
+    put(tmp_path, "project/build.yaml", "")
+    put(tmp_path, "project/images/web.yaml", LOCAL)
+    (tmp_path / "project" / link).unlink()
+    (tmp_path / "project" / link).symlink_to(tmp_path / "secret")
+    code, output, errors = run(command, "project/images/web.yaml")
+    assert code == 3
+    assert f"project/{link}:1:1: error[path-outside]: leads out of the project\n" in output + errors
+    assert "hunter2" not in output + errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

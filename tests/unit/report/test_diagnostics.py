@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_nothing_in_a_spec_can_drive_the_terminal(tmp_path: Path):
 
 def test_a_file_that_has_gone_leaves_the_message(tmp_path: Path):
     assert as_text([finding(3, 1)], tmp_path, paths_from=tmp_path).splitlines()[0] == "a.yaml:3:1: error[type]: wrong"
+
+
+def test_no_line_of_a_file_outside_the_project_is_shown(tmp_path: Path):
+    (tmp_path / "secret").write_text("password: hunter2\n", encoding="utf-8")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/link.yaml").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "project/pipe.yaml")
+    for file in ("link.yaml", "../secret", str(tmp_path / "secret"), "pipe.yaml"):
+        text = as_text([finding(1, 1, file=file)], tmp_path / "project")
+        assert "hunter2" not in text
+        assert len(text.splitlines()) == 3
 
 
 def test_paths_are_relative_to_where_the_reader_is(tmp_path: Path):

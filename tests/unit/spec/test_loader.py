@@ -444,14 +444,69 @@ def test_nothing_outside_the_project_is_read(tmp_path: Path):
     put(tmp_path, "project/build.yaml", "")
     (tmp_path / "project/images").mkdir()
     (tmp_path / "project/images/web.yaml").symlink_to(tmp_path / "elsewhere/secret.yaml")
-    assert diagnose(tmp_path / "project") == ["1:1 path-outside leads out of the project"]
+    assert diagnose(tmp_path / "project") == [
+        "1:1 path-outside leads out of the project | copy the file into the repository"
+    ]
 
 
 def test_a_linked_folder_of_specs_is_not_followed_out(tmp_path: Path):
     put(tmp_path, "elsewhere/secret.yaml", "password: hunter2")
     put(tmp_path, "project/build.yaml", "")
     (tmp_path / "project/images").symlink_to(tmp_path / "elsewhere")
-    assert diagnose(tmp_path / "project") == ["images/secret.yaml:1:1 path-outside leads out of the project"]
+    assert diagnose(tmp_path / "project") == [
+        "images/secret.yaml:1:1 path-outside leads out of the project | copy the file into the repository"
+    ]
+
+
+def test_build_yaml_that_leads_out_is_not_read(tmp_path: Path):
+    put(tmp_path, "elsewhere/build.yaml", "vars: [hunter2]")
+    put(tmp_path, "project/images/web.yaml", LOCAL)
+    (tmp_path / "project/build.yaml").symlink_to(tmp_path / "elsewhere/build.yaml")
+    assert diagnose(tmp_path / "project") == [
+        "build.yaml:1:1 path-outside leads out of the project | copy the file into the repository"
+    ]
+
+
+@pytest.mark.parametrize("marker", ["build.yaml", ".git"])
+@pytest.mark.parametrize(
+    ("link", "target", "start"),
+    [
+        ("images/web.yaml", "elsewhere/images/web.yaml", "images/web.yaml"),
+        ("images", "elsewhere/images", "images"),
+        ("images", "elsewhere/images", "images/web.yaml"),
+        ("images", "elsewhere", "images/images/web.yaml"),
+        ("images", "elsewhere/images", "images/../build.yaml"),
+        ("build.yaml", "elsewhere/build.yaml", "build.yaml"),
+        ("build.yaml", "elsewhere/none.yaml", "images/none.yaml"),
+    ],
+)
+def test_a_link_does_not_choose_the_root(tmp_path: Path, marker: str, link: str, target: str, start: str):
+    put(tmp_path, "elsewhere/build.yaml", "")
+    put(tmp_path, "elsewhere/images/web.yaml", "password: hunter2")
+    put(tmp_path, f"project/{marker}", "")
+    path = tmp_path / "project" / link
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(tmp_path / target)
+    assert find_root(tmp_path / "project" / start) == tmp_path / "project"
+
+
+def test_a_project_may_be_reached_by_a_link(tmp_path: Path):
+    put(tmp_path, "project/build.yaml", "")
+    put(tmp_path, "project/images/web.yaml", LOCAL)
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    for path in ("link", "link/images", "link/images/web.yaml"):
+        assert load([tmp_path / path]).root == tmp_path / "project"
+
+
+def test_a_folder_that_leads_out_is_not_listed(tmp_path: Path):
+    put(tmp_path, "elsewhere/secret.yaml", "password: hunter2")
+    put(tmp_path, "project/build.yaml", "specs: [none/*.yaml]")
+    (tmp_path / "project/images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpecInvalid) as caught:
+        load([tmp_path / "project/images"])
+    (item,) = caught.value.diagnostics
+    assert (item.place, item.code) == (Place("images"), "path-outside")
 
 
 def test_a_path_outside_the_project_is_refused(tmp_path: Path):
