@@ -28,7 +28,7 @@ generalize: false         # a specialized image: a copy of one machine
   `users` and their SSH keys. What `script` and `run` steps make is not known, and is treated as the machine's own.
 - Operations never go through symbolic links. A file that is hidden behind one stays, and the scan reports it.
 - Besides what operations left, the scan always reports private keys below /etc, /root, /home, /srv, /usr/local,
-  /var/www and in the agents' folders, and accounts with an empty password.
+  /var/www and in the agents' folders, accounts with an empty password, and accounts besides root that have UID 0.
 
 In the table, `~/` stands for every home: those of /etc/passwd, /root and the folders of /home. This page is written by
 `build generalize --list --format markdown`.

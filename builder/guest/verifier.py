@@ -28,6 +28,7 @@ PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 KEY_HEAD = 4096
 
 DEFAULT_USER = re.compile(r"^\s*default_user:.*?^\s*name:\s*(\S+)", re.MULTILINE | re.DOTALL)
+UID_OF_ROOT = re.compile(r"\s*[+-]?0+$")
 LOCKED = frozenset({"*", "!", "!!", "!*", "*LOCK*"})
 MACHINE_ID = "/etc/machine-id"
 DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
@@ -63,7 +64,8 @@ def verify(
     for path, reason in _private_keys(scan, skipped):
         if scan.identity(path) not in known:
             found[scan.identity(path), ALWAYS, reason] = Finding(path, ALWAYS, reason)
-    return sorted([*found.values(), *(Finding(path, ALWAYS, reason) for path, reason in _empty_passwords(scan))])
+    accounts = {Finding(path, ALWAYS, reason) for path, reason in (*_empty_passwords(scan), *_open_accounts(scan))}
+    return sorted([*found.values(), *accounts])
 
 
 class Scan:
@@ -90,7 +92,8 @@ class Scan:
 
     def lines(self, path: str) -> list[str]:
         """The lines of a small text file; none when there is no such file."""
-        return self.tree.read_text(path, SMALL).splitlines() if self.tree.is_file(path) else []
+        # A form feed ends a line for Python, but not for the programs that read these files
+        return self.tree.read_text(path, SMALL).split("\n") if self.tree.is_file(path) else []
 
     def _homes(self) -> tuple[str, ...]:
         listed = [line.split(":")[5] for line in self.lines("/etc/passwd") if line.count(":") >= 6]
@@ -281,3 +284,23 @@ def _empty_passwords(scan: Scan) -> Survivors:
     for name, password in _passwords(scan):
         if not password:
             yield "/etc/shadow", f"lets {name} log in without a password"
+
+
+def _open_accounts(scan: Scan) -> Survivors:
+    """Accounts of /etc/passwd that need no password, or are root by another name.
+
+    The C library is more lenient than passwd(5): it skips blanks before the name, knows 0 in other spellings (`00`,
+    `+0`) and takes lines that end after the group's number. Names after `+` or `-` are rules of NIS, no accounts.
+    A spec's `users` step makes no account of UID 0: useradd refuses a number that is taken.
+    """
+    if scan.kept("/etc/passwd"):
+        return
+    for line in scan.lines("/etc/passwd"):
+        fields = line.lstrip().split(":")
+        if len(fields) < 4 or fields[0].startswith(("#", "+", "-")):
+            continue
+        name, password, uid = fields[:3]
+        if not password:
+            yield "/etc/passwd", f"lets {name} log in without a password"
+        if name != "root" and UID_OF_ROOT.match(uid):
+            yield "/etc/passwd", f"makes {name} another root (UID 0)"

@@ -105,6 +105,39 @@ def test_empty_passwords_are_found(tmp_path: Path) -> None:
     assert found(tmp_path) == [Finding("/etc/shadow", ALWAYS, "lets app log in without a password")]
 
 
+NO_PASSWORD = "lets evil log in without a password"
+ANOTHER_ROOT = "makes evil another root (UID 0)"
+
+
+@pytest.mark.parametrize(
+    ("line", "reasons"),
+    [
+        ("evil::0:0::/root:/bin/sh", [NO_PASSWORD, ANOTHER_ROOT]),
+        ("evil::1002:1002::/home/evil:/bin/sh", [NO_PASSWORD]),
+        ("evil:x:0:0::/root:/bin/sh", [ANOTHER_ROOT]),
+        ("evil:$6$x$y:0:0::/root:/bin/sh", [ANOTHER_ROOT]),
+        # What the C library takes, too
+        ("evil::0:0", [NO_PASSWORD, ANOTHER_ROOT]),
+        ("  evil:x:00:0:::", [ANOTHER_ROOT]),
+        ("evil:x:+0:0:::", [ANOTHER_ROOT]),
+        ("evil:x:\f0:0:::", [ANOTHER_ROOT]),
+        ("evil:x:1002:1002::/home/evil:/bin/sh", []),
+        ("evil:*:1002:0::/root:/bin/sh", []),
+        ("evil:!:1002:0::/root:/bin/sh", []),
+        ("# evil::0:0::/root:/bin/sh", []),
+        ("+::::::", []),
+        ("", []),
+    ],
+)
+def test_accounts_that_open_the_machine_are_found(tmp_path: Path, line: str, reasons: list[str]) -> None:
+    plant(tmp_path, [])
+    with (tmp_path / "etc/passwd").open("a") as passwd:
+        passwd.write(line + "\n")
+    # To be the spec's own does not excuse it: its step never makes such an account
+    assert found(tmp_path, users=("evil",)) == [Finding("/etc/passwd", ALWAYS, reason) for reason in reasons]
+    assert found(tmp_path, keep=("/etc/passwd",)) == []
+
+
 @pytest.mark.parametrize("password", ["$6$x$y", "!$6$x$y", "x", ""])
 def test_a_root_password_must_be_gone(tmp_path: Path, password: str) -> None:
     plant(tmp_path, [])
