@@ -6,10 +6,12 @@ an exit code. `COMMANDS` is the list; `build --help` is written from it alone, s
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -31,6 +33,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("generalize", "builder.cli.generalize", "List the operations that take a machine's identity out."),
     ("schema", "builder.cli.schema", "Print a published JSON Schema."),
 )
+
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 HELP = """Make VM images for Azure from specs in git: a plan in the pull request, apply makes exactly that image."""
 
@@ -95,8 +99,23 @@ def report(error: BuildError) -> None:
         print("\n".join(f"  | {line}" for line in error.detail.splitlines()), file=sys.stderr)
 
 
+def _system_error(error: OSError) -> BuildError:
+    """What the system refused, in a line. Files have names in their errors, what is printed to has none."""
+    what = error.filename or ("the output can't be written" if error.errno in WRITE_ERRORS else "the system")
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is still buffered must not raise at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BuildError(f"{what}: {error.strerror or error}", code="system-error")
+
+
 def invoke(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code. Prints; never exits."""
+    if sys.stdout is None:
+        # Closed by the caller (`build plan >&-`): the next file that is opened would take its place
+        report(BuildError("standard output is closed", code="system-error", hint="redirect it: >/dev/null"))
+        return ExitCode.ERROR
     try:
         result = application().main(list(arguments) or ["--help"], prog_name="build", standalone_mode=False)
         sys.stdout.flush()
@@ -106,6 +125,9 @@ def invoke(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader has gone (`build schema | head`): what is still buffered must not raise at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    except OSError as error:
+        report(_system_error(error))
         return ExitCode.ERROR
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
@@ -121,4 +143,6 @@ def invoke(arguments: Sequence[str]) -> int:
 
 def run() -> NoReturn:
     """The process: run the command line of `sys.argv` and exit."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     sys.exit(invoke(sys.argv[1:]))

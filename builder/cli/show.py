@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from builder.model.plan import Plan
     from builder.model.spec import ImageDocument
     from builder.records.store import Store
+    from builder.report.shown import Unseen
 
 # How many runs the overview lists
 RUNS = 10
@@ -69,12 +70,20 @@ def _print(document: dict[str, Any], text: Any, style: PlanFormat) -> None:  # n
     print(json.dumps(document, indent=2) + "\n" if style == PlanFormat.JSON else text(document), end="")
 
 
-def _published(document: ImageDocument) -> list[Published]:
+def _published(document: ImageDocument) -> list[Published | Unseen]:
+    """What each destination holds; one that can't be looked at doesn't hide the others."""
     from builder.destinations.registry import destinations_for
     from builder.plan.planner import NEUTRAL_VERSION
+    from builder.report.shown import Unseen
 
     image = document.render(NEUTRAL_VERSION)
-    return [destination.observe(image) for destination in destinations_for(image)]
+    found: list[Published | Unseen] = []
+    for destination in destinations_for(image):
+        try:
+            found.append(destination.observe(image))
+        except BuildError as error:
+            found.append(Unseen(destination.name, error.message))
+    return found
 
 
 def _run_names(store: Store) -> list[str]:
@@ -84,10 +93,13 @@ def _run_names(store: Store) -> list[str]:
 
 def _run(store: Store, run: str) -> dict[str, Any]:
     from builder.records.journal import read
-    from builder.report.shown import run_document
+    from builder.report.shown import run_document, unreadable_run
 
     folder = store.run_folder(run)
-    return run_document(run, read(folder), alive=store.is_alive(run), folder=str(folder))
+    try:
+        return run_document(run, read(folder), alive=store.is_alive(run), folder=str(folder))
+    except PermissionError:
+        return unreadable_run(run, folder=str(folder))
 
 
 def _show_plan(path: Path, style: PlanFormat, full: bool) -> None:

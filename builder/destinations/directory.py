@@ -10,10 +10,11 @@ import errno
 import json
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from builder.errors import BuildError
+from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
 from builder.model.observed import Blocker, Published, PublishedVersion
 from builder.model.run import StepContext
@@ -46,13 +47,24 @@ class Directory:
         self._folder = image.root / self.path / image.name
 
     def observe(self, image: ImageSpec) -> Published:
-        """The versions in the folder, and whether more can be written to it."""
-        versions = []
-        for entry in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
-            if entry.is_dir() and is_version(entry.name):
-                versions.append(PublishedVersion(entry.name, _read_manifest(entry), str(entry)))
+        """The versions in the folder, and whether there can be more. Raises BuildError when they can't be read."""
+        try:
+            versions = [
+                PublishedVersion(entry.name, _read_manifest(entry), str(entry))
+                for entry in (self._folder.iterdir() if self._folder.is_dir() else ())
+                if is_version(entry.name) and entry.is_dir()
+            ]
+            blockers = self._blockers(image)
+        except OSError as error:
+            at = _shown(Path(error.filename or self._folder), image)
+            raise BuildError(
+                f"{self.path}: {at} can't be read: {error.strerror}",
+                code="destination-unreadable",
+                where=image.place(*self._choice.path, "path"),
+                hint=f"let yourself read it (chmod -R a+rX {self.path}), or run build as its owner",
+            ) from error
         versions.sort(key=lambda item: version_key(item.version))
-        return Published(self.name, tuple(versions), self._blockers(image))
+        return Published(self.name, tuple(versions), blockers)
 
     def _blockers(self, image: ImageSpec) -> tuple[Blocker, ...]:
         existing = self._folder
@@ -63,8 +75,7 @@ class Directory:
         what = "is read-only" if existing.is_dir() else "is not a folder"
         return (
             Blocker(
-                f"{self.path}: {existing.relative_to(image.root) if existing.is_relative_to(image.root) else existing} "
-                f"{what}, so nothing can be published there",
+                f"{self.path}: {_shown(existing, image)} {what}, so nothing can be published there",
                 image.place(*self._choice.path, "path"),
                 hint="make it writable, or name another `path`",
                 code="destination-read-only",
@@ -103,6 +114,10 @@ class Directory:
         ]
 
 
+def _shown(path: Path, image: ImageSpec) -> str:
+    return str(path.relative_to(image.root) if path.is_relative_to(image.root) else path)
+
+
 def _read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a version, or None for a folder that isn't ours: it is shown as foreign and left alone."""
     try:
@@ -117,37 +132,58 @@ def _read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def _publish(step: Step, context: StepContext) -> None:
-    image, version = context.run.image, str(step.inputs["version"])
+def _folder(step: Step, context: StepContext) -> Path:
+    """The folder of an image's versions. Raises BuildError for one that a link leads out of the project."""
+    image = context.run.image
     folder = image.root / str(step.inputs["path"]) / image.name
+    if not folder.resolve().is_relative_to(image.root.resolve()):
+        raise BuildError(
+            f"{step.inputs['path']}/{image.name} leads out of the project, to {folder.resolve()}",
+            code="path-outside",
+            where=step.place,
+            hint="make it a folder of the project",
+        )
+    return folder
+
+
+@contextmanager
+def _held(folder: Path, step: Step, context: StepContext) -> Iterator[None]:
+    """The lease of an image's versions at this destination; errors of the file system are told with the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lease(
             folder / LOCK_FILE,
-            what=f"{image.name} in {step.inputs['path']}",
+            what=f"{context.run.image.name} in {step.inputs['path']}",
             run=context.run.id,
             timeout=LEASE_SECONDS,
             on_wait=lambda holder: context.log(f"waiting for {holder}"),
             stop=context.run.stop,
         ):
-            _remove_left_overs(folder)
-            _publish_under_lease(folder, version, context)
+            yield
     except OSError as error:
         raise BuildError(
-            f"can't publish to {folder}: {error.strerror}",
+            f"{folder} can't be changed: {error.strerror or error}",
             code="destination-failed",
             where=step.place,
-            hint="the artifact is kept: mend the folder and run the same apply again, nothing is rebuilt",
+            hint="mend the folder and run the same apply again: nothing is rebuilt",
         ) from error
+
+
+def _publish(step: Step, context: StepContext) -> None:
+    version = str(step.inputs["version"])
+    folder = _folder(step, context)
+    with _held(folder, step, context):
+        _remove_left_overs(folder)
+        _publish_under_lease(folder, version, context)
     context.locations.append(str(folder / version))
 
 
 def _publish_under_lease(folder: Path, version: str, context: StepContext) -> None:
     final = folder / version
     if final.exists():
-        raise BuildError(
-            f"{final} exists already: another run published it",
-            code="version-exists",
+        raise PlanStale(
+            f"{final} exists already: another run published it after this plan was made",
+            code="plan-stale",
             hint="plan again: the next version will be taken",
         )
     assert context.manifest is not None
@@ -182,34 +218,36 @@ def _place_disk(source: Path, target: Path) -> None:
 
 
 def _retire(step: Step, context: StepContext) -> None:
-    image, version = context.run.image, str(step.inputs["version"])
-    folder = image.root / str(step.inputs["path"]) / image.name
+    version = str(step.inputs["version"])
+    folder = _folder(step, context)
     doomed = folder / version
-    if not is_version(version) or _read_manifest(doomed) is None:
-        raise BuildError(f"{doomed} is not a version that build made: it is left alone", code="foreign-version")
-    with (
-        lease(
-            folder / LOCK_FILE,
-            what=f"{image.name} in {step.inputs['path']}",
-            run=context.run.id,
-            timeout=LEASE_SECONDS,
-            on_wait=lambda holder: context.log(f"waiting for {holder}"),
-            stop=context.run.stop,
-        ),
-        context.run.effect("retire", version=version, location=str(doomed)),
-    ):
-        # Renamed first: a removal that dies half-way must not leave half a version
-        aside = folder / f"{RETIRING}{context.run.id}-{version}"
-        doomed.rename(aside)
-        sync_folder(folder)
-        shutil.rmtree(aside)
+    with _held(folder, step, context):
+        if not doomed.exists():
+            context.log(f"{doomed} is gone already")
+            return
+        if not is_version(version) or _read_manifest(doomed) is None:
+            raise BuildError(f"{doomed} is not a version that build made: it is left alone", code="foreign-version")
+        with context.run.effect("retire", version=version, location=str(doomed)):
+            # Renamed first: a removal that dies half-way must not leave half a version
+            aside = folder / f"{RETIRING}{context.run.id}-{version}"
+            doomed.rename(aside)
+            sync_folder(folder)
+            _remove(aside)
 
 
 def _remove_left_overs(folder: Path) -> None:
     """What dead publishes and retires left; the lease is ours, so no live one is at work here."""
     for entry in folder.iterdir():
         if entry.name.startswith((PUBLISHING, RETIRING)):
-            shutil.rmtree(entry)
+            _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link to one (a version that somebody moved to another disk): never what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 KINDS.register(Kind("publish.directory", 1, _publish))

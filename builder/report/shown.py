@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from builder.model.canonical import short
@@ -11,22 +12,31 @@ from builder.report.plan_words import plural, printable
 from builder.report.units import bytes_text, seconds_text
 
 FORMAT = "1.0"
+# What people read for a state that isn't a word for itself
+STATES = {"unreadable": "not readable by you"}
 
 
-def versions_document(image: str, published: Sequence[Published]) -> dict[str, Any]:
-    """The versions of an image, the newest first, by destination."""
+@dataclass(frozen=True)
+class Unseen:
+    """A destination that can't be looked at, and why."""
+
+    destination: str
+    error: str
+
+
+def versions_document(image: str, published: Sequence[Published | Unseen]) -> dict[str, Any]:
+    """The versions of an image, the newest first, by destination. `error` says why one can't be looked at."""
+    return {"format_version": FORMAT, "image": image, "destinations": [_destination(held) for held in published]}
+
+
+def _destination(held: Published | Unseen) -> dict[str, Any]:
+    seen = held if isinstance(held, Published) else Published(held.destination)
     return {
-        "format_version": FORMAT,
-        "image": image,
-        "destinations": [
-            {
-                "destination": held.destination,
-                "newest": held.newest.version if held.newest else None,
-                "versions": [_version(item) for item in reversed(held.versions)],
-                "blockers": [blocker.message for blocker in held.blockers],
-            }
-            for held in published
-        ],
+        "destination": seen.destination,
+        "newest": seen.newest.version if seen.newest else None,
+        "versions": [_version(item) for item in reversed(seen.versions)],
+        "blockers": [blocker.message for blocker in seen.blockers],
+        "error": held.error if isinstance(held, Unseen) else None,
     }
 
 
@@ -54,6 +64,9 @@ def versions_text(document: Mapping[str, Any]) -> str:
     for held in document["destinations"]:
         lines.append(f"{printable(document['image'])} at {printable(held['destination'])}")
         lines += [f"  cannot be published to: {printable(message)}" for message in held["blockers"]]
+        if held["error"]:
+            lines.append(f"  can't be looked at: {printable(held['error'])}")
+            continue
         if not held["versions"]:
             lines.append("  no versions yet")
             continue
@@ -76,21 +89,29 @@ def _row(version: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def overview_document(images: Mapping[str, Sequence[Published]], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def overview_document(
+    images: Mapping[str, Sequence[Published | Unseen]], runs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Every image with its newest version at each destination, and the latest runs."""
     return {
         "format_version": FORMAT,
         "images": [
             {
                 "image": name,
-                "destinations": [
-                    {"destination": held.destination, "newest": _version(held.newest) if held.newest else None}
-                    for held in published
-                ],
+                "destinations": [_newest(held) for held in published],
             }
             for name, published in images.items()
         ],
         "runs": list(runs),
+    }
+
+
+def _newest(held: Published | Unseen) -> dict[str, Any]:
+    newest = held.newest if isinstance(held, Published) else None
+    return {
+        "destination": held.destination,
+        "newest": _version(newest) if newest else None,
+        "error": held.error if isinstance(held, Unseen) else None,
     }
 
 
@@ -99,15 +120,22 @@ def overview_text(document: Mapping[str, Any]) -> str:
     rows = [("IMAGE", "NEWEST", "CREATED", "DESTINATION")]
     for image in document["images"]:
         for held in image["destinations"]:
-            newest = held["newest"] or {"version": "none", "created": ""}
+            newest = held["newest"] or {"version": "not known" if held["error"] else "none", "created": ""}
             rows.append((image["image"], newest["version"], newest["created"], held["destination"]))
     lines = list(_table(rows))
+    errors = {held["error"]: None for image in document["images"] for held in image["destinations"] if held["error"]}
+    lines += [f"  not known: {printable(error)}" for error in errors]
     if document["runs"]:
         run_rows = [
-            (run["run"], run["state"], ", ".join(image["image"] for image in run["images"])) for run in document["runs"]
+            (run["run"], _state(run), ", ".join(image["image"] for image in run["images"])) for run in document["runs"]
         ]
         lines += ["", *_table([("RUN", "STATE", "IMAGES"), *run_rows])]
     return "\n".join(lines) + "\n"
+
+
+def unreadable_run(run: str, *, folder: str) -> dict[str, Any]:
+    """A run whose journal only its owner may read."""
+    return {**run_document(run, (), alive=False, folder=folder), "state": "unreadable"}
 
 
 def run_document(run: str, entries: Sequence[Mapping[str, Any]], *, alive: bool, folder: str) -> dict[str, Any]:
@@ -152,7 +180,7 @@ def run_document(run: str, entries: Sequence[Mapping[str, Any]], *, alive: bool,
 def run_text(document: Mapping[str, Any]) -> str:
     """A run for people: what became of each image, and where its log is."""
     took = f" after {seconds_text(document['seconds'])}" if document["seconds"] is not None else ""
-    lines = [f"run {printable(document['run'])} (plan {document['plan'] or 'unknown'}): {document['state']}{took}"]
+    lines = [f"run {printable(document['run'])} (plan {document['plan'] or 'unknown'}): {_state(document)}{took}"]
     for image in document["images"]:
         version = f" {image['version']}" if image["version"] else ""
         lines.append(
@@ -164,6 +192,11 @@ def run_text(document: Mapping[str, Any]) -> str:
         lines += [f"    {printable(location)}" for location in image.get("locations", ())]
     lines.append(f"  logs and journal: {document['folder']}")
     return "\n".join(lines) + "\n"
+
+
+def _state(document: Mapping[str, Any]) -> str:
+    state = str(document["state"])
+    return STATES.get(state, state)
 
 
 def _first(entries: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
