@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import BuildError
+from builder.errors import BuildError, Place
 from builder.guest.generalize_script import render_script
 from builder.guest.kinds import paths_in, paths_of_ours
 from builder.guest.operations import Operation, all_operations, applicable, selected
@@ -45,11 +45,16 @@ def selection(image: ImageSpec, paths: Sequence[str] | None = None) -> Selection
     try:
         operations = selected(chosen.keep, chosen.skip, chosen.add)
     except BuildError as error:
-        error.where = error.where or image.place("generalize")
+        error.where = error.where or place_of(image)
         raise
     ours = [glob_of(path) for path in (paths_of_ours(image) if paths is None else paths)]
     users = {user["name"] for choice in image.prepare if choice.kind == "users" for user in choice.values["users"]}
     return Selection(operations, tuple(sorted({*chosen.keep, *ours})), tuple(sorted(users)))
+
+
+def place_of(image: ImageSpec, *path: str) -> Place:
+    """Where the spec says how to generalize, or a part of it; its name, where that is left to the default."""
+    return image.place("generalize", *path) if ("generalize",) in image.places.by_path else image.place("name")
 
 
 def glob_of(path: str) -> str:
@@ -79,10 +84,10 @@ def generalize_step(image: ImageSpec, prepare: Sequence[Step] | None = None) -> 
         },
         preview=Preview.PREDICTED,
         changes=(Change("delete", "identity", "this machine's identity", f"{len(chosen.operations)} operations"),),
-        place=image.place("generalize"),
+        place=place_of(image),
         places={
-            "operations": image.place("generalize"),
-            "keep": image.place("generalize", "keep"),
+            "operations": place_of(image),
+            "keep": place_of(image, "keep"),
             "users": image.place("prepare"),
         },
         checkpoint=True,

@@ -20,7 +20,7 @@ from builder.guest.operations import Operation, all_operations
 # Mounted over by a tmpfs at every boot: what the disk has below is never seen
 VOLATILE = ("/run/", "/dev/")
 SMALL = 1024 * 1024
-ALWAYS = "always checked"
+ALWAYS = "checked always"
 
 # Where a private key is one machine's. Packages bring keys for tests below /usr/lib and /usr/share
 KEY_FOLDERS = ("/etc", "/root", "/home", "/srv", "/usr/local", "/var/www", "/var/lib/waagent", "/var/lib/cloud")
@@ -37,11 +37,19 @@ SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something of this machine that is still there. `operation` is the one that should have dealt with it."""
+    """Something of this machine that is still there.
+
+    `operation` is the one that should have dealt with it, or `ALWAYS` where none could.
+    """
 
     path: str
     operation: str
     reason: str
+
+    def describe(self) -> str:
+        """A line for people."""
+        source = self.operation if self.operation == ALWAYS else f"operation {self.operation}"
+        return f"{self.path}: {self.reason} ({source})"
 
 
 def verify(
@@ -303,4 +311,4 @@ def _open_accounts(scan: Scan) -> Survivors:
         if not password:
             yield "/etc/passwd", f"lets {name} log in without a password"
         if name != "root" and UID_OF_ROOT.match(uid):
-            yield "/etc/passwd", f"makes {name} another root (UID 0)"
+            yield "/etc/passwd", f"gives {name} UID 0, all rights of root"

@@ -60,18 +60,18 @@ def _run_capture(step: Step, context: StepContext) -> None:
 
 
 def _verify(tree: GuestTree, image: ImageSpec) -> None:
-    from builder.guest.generalize import verify_image
+    from builder.guest.generalize import place_of, verify_image
 
     findings = verify_image(tree, image)
     if not findings:
         return
-    lines = [f"{finding.path}: {finding.reason} (operation {finding.operation})" for finding in findings]
+    lines = [finding.describe() for finding in findings]
     more = f"\n… {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
     raise BuildError(
         f"the image is not generalized: {len(findings)} {'thing' if len(findings) == 1 else 'things'} of this machine "
         "would go into every VM",
         code="not-generalized",
-        where=image.place("generalize"),
+        where=place_of(image),
         hint="if one belongs in the image, keep it: `generalize: {keep: [PATH]}`",
         detail="\n".join(lines[:MOST_SHOWN]) + more,
     )

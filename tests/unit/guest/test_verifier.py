@@ -106,18 +106,18 @@ def test_empty_passwords_are_found(tmp_path: Path) -> None:
 
 
 NO_PASSWORD = "lets evil log in without a password"
-ANOTHER_ROOT = "makes evil another root (UID 0)"
+ANOTHER_ROOT = "gives evil UID 0, all rights of root"
 
 
 @pytest.mark.parametrize(
     ("line", "reasons"),
     [
-        ("evil::0:0::/root:/bin/sh", [NO_PASSWORD, ANOTHER_ROOT]),
+        ("evil::0:0::/root:/bin/sh", [ANOTHER_ROOT, NO_PASSWORD]),
         ("evil::1002:1002::/home/evil:/bin/sh", [NO_PASSWORD]),
         ("evil:x:0:0::/root:/bin/sh", [ANOTHER_ROOT]),
         ("evil:$6$x$y:0:0::/root:/bin/sh", [ANOTHER_ROOT]),
         # What the C library takes, too
-        ("evil::0:0", [NO_PASSWORD, ANOTHER_ROOT]),
+        ("evil::0:0", [ANOTHER_ROOT, NO_PASSWORD]),
         ("  evil:x:00:0:::", [ANOTHER_ROOT]),
         ("evil:x:+0:0:::", [ANOTHER_ROOT]),
         ("evil:x:\f0:0:::", [ANOTHER_ROOT]),
