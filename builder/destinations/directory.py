@@ -67,17 +67,18 @@ class Directory:
         return Published(self.name, tuple(versions), blockers)
 
     def _blockers(self, image: ImageSpec) -> tuple[Blocker, ...]:
+        """What no right can change. Who plans needn't be who applies: whether that one may write shows then."""
         existing = self._folder
         while not existing.exists():
             existing = existing.parent
-        if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        if existing.is_dir() and not os.statvfs(existing).f_flag & os.ST_RDONLY:
             return ()
-        what = "is read-only" if existing.is_dir() else "is not a folder"
+        what = "is on a read-only file system" if existing.is_dir() else "is not a folder"
         return (
             Blocker(
                 f"{self.path}: {_shown(existing, image)} {what}, so nothing can be published there",
                 image.place(*self._choice.path, "path"),
-                hint="make it writable, or name another `path`",
+                hint="name another `path`, or make it a folder that can be written to",
                 code="destination-read-only",
             ),
         )

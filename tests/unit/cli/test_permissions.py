@@ -91,3 +91,12 @@ def test_a_gallery_that_can_not_be_listed(project: Path, build: Callable[..., tu
     assert (
         out == "web at directory gallery\n  can't be looked at: gallery: gallery/web can't be read: Permission denied\n"
     )
+
+
+def test_who_plans_need_not_be_who_may_publish(project: Path, build: Callable[..., tuple[int, str, str]]) -> None:
+    (project / "images/tidy.sh").write_text("echo changed\n")
+    for folder in (project / "gallery/web", project / "gallery/app", project / "gallery", project):
+        folder.chmod(0o555)
+    code, out, err = build("plan")
+    assert (code, err) == (0, "")
+    assert "Plan: 2 to rebuild." in out
