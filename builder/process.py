@@ -130,6 +130,7 @@ def stream(
     timeout: float | None = None,
     stop: threading.Event | None = None,
     ok: Sequence[int] = (0,),
+    pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run a long program, handing on what it prints (both streams, joined) as it comes.
 
@@ -140,7 +141,7 @@ def stream(
     words = [os.fspath(part) for part in command]
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    process = _start(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, joined=True)
+    process = _start(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, joined=True, pass_fds=pass_fds)
     assert process.stdout is not None
 
     def text(block: str) -> None:
@@ -248,6 +249,7 @@ def _start(
     cwd: Path | None,
     stdin: int,
     joined: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -258,6 +260,7 @@ def _start(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if joined else subprocess.PIPE,
             process_group=0,
+            pass_fds=pass_fds,
         )
     except FileNotFoundError as error:
         raise BuildError(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,9 +35,10 @@ class Redactor:
         for text in {value, value.strip(), *value.splitlines()}:
             if len(text) < SHORTEST_MASKED:
                 continue
-            found |= {text, quote(text, safe=""), quote(text), json.dumps(text)[1:-1]}
-            encoded = base64.b64encode(text.encode()).decode()
-            found |= {encoded, encoded.rstrip("=")}
+            found |= {text, quote(text, safe=""), quote(text), json.dumps(text)[1:-1], shlex.quote(text)}
+            # `set -x` of dash and bash: 'it'"'"'s' and 'it'\''s'
+            found.add("'" + text.replace("'", "'\\''") + "'")
+            found |= set(_in_base64(text.encode()))
         with self._lock:
             self._forms = tuple(sorted(found, key=len, reverse=True))
 
@@ -46,6 +48,18 @@ class Redactor:
             if form in text:
                 text = text.replace(form, MASK)
         return text
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """The value in base64, also as part of a longer text ("user:value"): one form for each place in its groups."""
+    encoded = base64.b64encode(value).decode()
+    yield from (encoded, encoded.rstrip("="))
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + value).decode().rstrip("=")
+        # The letters at both ends also hold bits of the neighbours
+        inside = whole[(0, 2, 3)[before] : len(whole) - (0 if (before + len(value)) % 3 == 0 else 1)]
+        if len(inside) >= SHORTEST_MASKED:
+            yield inside
 
 
 def check(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> None:
@@ -68,18 +82,31 @@ def resolve(reference: Mapping[str, str], *, root: Path, where: Place | None = N
                 where=where,
                 hint=f"export {name} before `build apply`",
             )
-        return value
+        return _usable(value, f"in {name}", where)
     if kind == "file":
         path = root / Path(name).expanduser()
         try:
-            return path.read_text().removesuffix("\n")
-        except OSError as error:
+            return _usable(path.read_text(encoding="utf-8").removesuffix("\n"), f"in the file {name}", where)
+        except (OSError, UnicodeDecodeError) as error:
+            why = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
             raise BuildError(
-                f"the secret's file {name} can't be read: {error.strerror}",
-                code="secret-missing",
-                where=where,
+                f"the secret's file {name} can't be read: {why}", code="secret-missing", where=where
             ) from error
     raise BuildError(
         f"secrets from {kind} can't be read on this machine", code="secret-unsupported", where=where,
         hint="use {env: NAME} or {file: PATH}",
     )  # fmt: skip
+
+
+def _usable(value: str, place: str, where: Place | None) -> str:
+    """The value, or BuildError for one that can't be handed on or can't be kept out of logs."""
+    if "\0" in value:
+        raise BuildError(f"the secret {place} holds a NUL, which no variable can", code="secret-invalid", where=where)
+    if len(value.strip()) < SHORTEST_MASKED:
+        raise BuildError(
+            f"the secret {place} has fewer than {SHORTEST_MASKED} characters: it couldn't be kept out of logs",
+            code="secret-invalid",
+            where=where,
+            hint="use a longer one",
+        )
+    return value

@@ -79,9 +79,15 @@ def command(
 
     names = targets or []
     if len(names) == 1 and _is_plan(Path(names[0])):
+        if exclude or variables or environment or rebuild:
+            raise BuildError(
+                "a saved plan is carried out as it is: --env, --var, --exclude and --rebuild can't change it",
+                code="usage",
+                hint="give them to `build plan`, and apply the new plan",
+            )
         planned = _checked_again(Path(names[0]))
         ask = False
-        refused = _deletes(planned.plan) and not allow_delete and not sys.stdin.isatty()
+        refused = _deletes(planned.plan) and not allow_delete and not _somebody_is_there()
     else:
         request = PlanRequest.of(
             targets,
@@ -117,6 +123,10 @@ def command(
         stack.enter_context(stop_on_signals(executor.tools.stop))
         _apply(executor, planned)
     return _end(plan)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _is_plan(path: Path) -> bool:
@@ -158,10 +168,13 @@ def _executor(
 
     listener: Listener = progress
     if events is not None:
-        file = stack.enter_context(events.open("w", encoding="utf-8"))
+        try:
+            file = stack.enter_context(events.open("w", encoding="utf-8"))
+        except OSError as error:
+            raise BuildError(f"events can't be written to {events}: {error.strerror}", code="usage") from error
         listener = both(listener, JsonLines(file))
     if lock_timeout is None:
-        lock_timeout = 0.0 if sys.stdin.isatty() else CI_LOCK_SECONDS
+        lock_timeout = 0.0 if _somebody_is_there() else CI_LOCK_SECONDS
     tools = Tools(
         store=Store(planned.store),
         machine_for=lambda image: machine_for(image, planned.store),
@@ -200,7 +213,7 @@ def _deletes(plan: Plan) -> bool:
 
 def _confirm(plan: Plan) -> None:
     """Only the word `yes` goes on. Where nobody can be asked, --yes or a plan file is needed."""
-    if not sys.stdin.isatty():
+    if not _somebody_is_there():
         raise BuildError(
             "nobody can be asked here whether to go on",
             code="not-confirmed",

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from builder.errors import ExitCode
@@ -30,7 +30,9 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
                 os.write(sys.stderr.fileno(), SHOW_CURSOR)
             os._exit(ExitCode.INTERRUPTED)
         stop.set()
-        os.write(sys.stderr.fileno(), b"\nstopping cleanly; once more to stop at once\n")
+        # A terminal that was closed can't be told
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), b"\nstopping cleanly; once more to stop at once\n")
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:

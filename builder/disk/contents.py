@@ -6,6 +6,7 @@ of 1 MiB that isn't all zero. A hole and written zeros are the same.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -24,6 +25,7 @@ BLOCK = 4096
 WORKERS = 2
 _ZERO_CHUNK = bytes(CHUNK)
 _ZERO_BLOCK = bytes(BLOCK)
+_NOT_BY_THE_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 Progress = Callable[[int, int], None]
 
@@ -36,13 +38,25 @@ def copy_sparse(source: Path, target: Path) -> None:
                 size = os.fstat(reading.fileno()).st_size
                 writing.truncate(size)
                 for start, end in data_ranges(reading.fileno(), 0, size):
-                    at = start
-                    while at < end:
-                        at += os.copy_file_range(reading.fileno(), writing.fileno(), end - at, at, at)
+                    _copy_range(reading.fileno(), writing.fileno(), start, end)
                 os.fsync(writing.fileno())
         except BaseException:
             target.unlink(missing_ok=True)
             raise
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    """Copy bytes to the same place of another file; by the kernel where it can, which is within one file system."""
+    at = start
+    try:
+        while at < end:
+            at += os.copy_file_range(source, target, end - at, at, at)
+    except OSError as error:
+        if error.errno not in _NOT_BY_THE_KERNEL:
+            raise
+        while at < end:
+            data = os.pread(source, min(CHUNK, end - at), at)
+            at += os.pwrite(target, data, at)
 
 
 def no_progress(done: int, total: int) -> None:

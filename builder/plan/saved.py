@@ -6,11 +6,13 @@ Secrets are references in it, but it holds the text of files that steps read: on
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError, Place
+from builder.model.canonical import canonical, digest
 from builder.model.plan import PLAN_FORMAT, Action, ImagePlan, Plan, PlannedStep, Reason
 from builder.model.steps import Step
 from builder.plan.fingerprint import plan_digest
@@ -24,7 +26,8 @@ MARK = "build plan"
 def save(plan: Plan, path: Path) -> None:
     """Write a plan, whole or not at all. Raises BuildError (code "plan-file") when the file can't be written."""
     try:
-        write_json(path, {"file": MARK, **plan.as_dict()}, mode=OWNER_ONLY)
+        content = plan.as_dict()
+        write_json(path, {"file": MARK, "seal": digest(json.loads(canonical(content))), **content}, mode=OWNER_ONLY)
     except OSError as error:
         raise BuildError(f"the plan can't be saved to {path}: {error.strerror}", code="plan-file") from error
 
@@ -54,11 +57,16 @@ def load(path: Path) -> Plan:
         plan = _plan(data)
     except (KeyError, TypeError, ValueError) as error:
         raise BuildError(f"the plan {path} is damaged: {error!r}", code="plan-file", hint=_AGAIN) from error
-    if wrote == PLAN_FORMAT and plan_digest(plan) != plan.digest:
+    sealed = {key: value for key, value in data.items() if key not in ("file", "seal")}
+    # The plan's own digest leaves out id, times and root, which decide as well what is applied where
+    changed = wrote == PLAN_FORMAT and (digest(sealed) != data.get("seal") or plan_digest(plan) != plan.digest)
+    if changed or not _ID.fullmatch(plan.id):
         raise BuildError(f"the plan {path} was changed after it was made", code="plan-file", hint=_AGAIN)
     return plan
 
 
+# It names a file in the store
+_ID = re.compile(r"[0-9a-f]{6,64}")
 _AGAIN = "make it with `build plan --out FILE`"
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.errors import Locked
+from builder.errors import Interrupted, Locked
 
 RETRY_SECONDS = 0.2
 
@@ -40,7 +40,9 @@ def lease(
         pause = stop if stop is not None else threading.Event()
         while not _try(descriptor):
             holder = _holder(path)
-            if time.monotonic() >= deadline or pause.is_set():
+            if pause.is_set():
+                raise Interrupted(f"interrupted while waiting for {holder}", code="interrupted")
+            if time.monotonic() >= deadline:
                 raise Locked(
                     f"{what} is being worked on by {holder}",
                     code="locked",

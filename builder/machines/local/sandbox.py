@@ -9,11 +9,12 @@ away, so that only success has to put things back.
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from builder.errors import BuildError, Interrupted
 from builder.model.run import GuestFacts, GuestScript
 
 BUILD_FOLDER = "/run/build"
+SECRETS_FILE = f"{BUILD_FOLDER}/secrets"
 # The signal-like exit code of a shell that could not find the interpreter, and of one that could not run it
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -113,15 +115,10 @@ class Sandbox:
         timeout = script.timeout or self._default_timeout
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._work, prefix="step-")))
-            command = self._command(script, folder)
+            secrets = stack.enter_context(_in_memory(_exports(script.secrets)))
+            command = self._command(script, folder, secrets)
             try:
-                process.stream(
-                    command,
-                    on_text=on_line,
-                    env=dict(script.secrets),
-                    timeout=timeout,
-                    stop=self._stop,
-                )
+                process.stream(command, on_text=on_line, timeout=timeout, stop=self._stop, pass_fds=[secrets])
             except process.CommandFailed as error:
                 self._check_stop()
                 raise self._explain(script, error, timeout) from error
@@ -131,15 +128,18 @@ class Sandbox:
         if self._stop is not None and self._stop.is_set():
             raise Interrupted("interrupted while a step ran", code="interrupted")
 
-    def _command(self, script: GuestScript, folder: Path) -> list[str]:
-        """The whole bubblewrap command. Secrets come through its environment: arguments show in process lists."""
+    def _command(self, script: GuestScript, folder: Path, secrets: int) -> list[str]:
+        """The whole bubblewrap command. `secrets` is the descriptor of a file that only the script's shell reads.
+
+        Secrets are in no argument (those show in process lists) and in no environment of this host's programs, where a
+        name such as LD_PRELOAD would mean something.
+        """
         staged = self._stage(script, folder)
         # Asked for one that we don't have ourselves (in a container, say), bwrap drops none at all
         ours = own_capabilities()
         capabilities = [word for name, bit in CAPABILITIES.items() if ours >> bit & 1 for word in ("--cap-add", name)]
         settings = {**ENVIRONMENT, **self._gifts.env, **script.env, "BUILD_FILES": f"{BUILD_FOLDER}/files"}
-        # bwrap must not inherit our own variables into the guest, but has to pass the secrets on
-        inherited = set(process.environment()) - set(script.secrets)
+        inherited = set(process.environment())
         return [
             process.find_program("bwrap", package="bubblewrap", why="run steps isolated from this host"),
             "--die-with-parent", "--new-session",
@@ -150,6 +150,7 @@ class Sandbox:
             "--tmpfs", "/sys", "--remount-ro", "/sys",
             "--tmpfs", "/run", "--dir", "/run/lock", "--chmod", "1777", "/run/lock",
             "--dir", BUILD_FOLDER, "--ro-bind", str(folder / "in"), f"{BUILD_FOLDER}/in",
+            "--perms", "0400", "--file", str(secrets), SECRETS_FILE,
             "--dir", f"{BUILD_FOLDER}/files", *staged,
             "--chdir", "/",
             *[word for name in sorted(inherited) for word in ("--unsetenv", name)],
@@ -203,6 +204,23 @@ class Sandbox:
         )
 
 
+def _exports(secrets: Mapping[str, str]) -> bytes:
+    """Shell text that sets the secrets. Values can't hold NUL, which no environment can."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items()).encode()
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor of a file that exists in memory only, at its beginning."""
+    descriptor = os.memfd_create("secrets", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def wrapper(script: GuestScript, gifts: HostGifts) -> str:
     """The POSIX sh that puts the host's gifts in, runs the script, and puts everything back."""
     lines = [
@@ -224,7 +242,9 @@ def wrapper(script: GuestScript, gifts: HostGifts) -> str:
         lines.append(f"{'put_through' if gift.through_link else 'put'} {words}")
         back.insert(0, f"back {words}")
     command = shlex.join([*script.interpreter, f"{BUILD_FOLDER}/in/script", *script.arguments])
-    return "\n".join([*lines, command, "status=$?", '[ "$status" -eq 0 ] || exit "$status"', *back, "exit 0", ""])
+    # In a shell of its own, so that only the script has the secrets; the file is gone before it runs
+    run = f"( . {SECRETS_FILE} && rm -f {SECRETS_FILE} && exec {command} )"
+    return "\n".join([*lines, run, "status=$?", '[ "$status" -eq 0 ] || exit "$status"', *back, "exit 0", ""])
 
 
 # `kept` stands in /run, a tmpfs: nothing of it can stay in the image. `back` leaves a file alone that the step itself

@@ -16,13 +16,15 @@ from builder.model.spec import MIB, DataDiskSpec, ImageSpec
 from builder.model.steps import KINDS, Change, FileInput, Kind, Preview, Stage, Step
 from builder.records.files import sync_folder
 from builder.records.hashes import FileHashes
+from builder.records.store import Store
 
 if TYPE_CHECKING:
     from builder.machines.local.session import LocalSession
 
 DISK_NAMESPACE = uuid.UUID("5d3b0c38-6f0e-5a53-9a55-61d9c1f0b1d4")
 CHUNK = 4 * MIB
-DOWNLOAD_TIMEOUT = 60.0
+# Silence of a server that long is an error; it also bounds how long Ctrl-C waits
+DOWNLOAD_TIMEOUT = 20.0
 
 
 def file_source(image: ImageSpec, hashes: FileHashes) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _run_file(step: Step, context: StepContext) -> None:
     session: LocalSession = context.session
     inputs, place = step.inputs, step.place
     if inputs.get("url"):
-        path = download(inputs["url"], inputs["sha256"], session.store.sources, context, place)
+        path = download(inputs["url"], inputs["sha256"], session.store, context, place)
     else:
         path = context.run.image.root / inputs["path"]
         if session.store.hashes.sha256(path) != inputs["sha256"]:
@@ -130,30 +132,41 @@ def _run_file(step: Step, context: StepContext) -> None:
 
 def _run_image(step: Step, context: StepContext) -> None:
     """Import the disks of a version of another image of this repository, found by the digest that was planned."""
+    from builder.disk.contents import content_digest
     from builder.disk.importing import import_disk
 
     session: LocalSession = context.session
     folder, manifest = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
     for disk in manifest.disks:
         name = OS_DISK if disk.lun is None else data_disk(disk.lun)
-        context.progress(0, None, "", f"importing {disk.file}")
+        context.progress(0, None, "", f"checking and importing {disk.file}")
+        if content_digest(folder / disk.file, stop=context.run.stop) != disk.digest:
+            raise BuildError(
+                f"{folder / disk.file} isn't what was published: its content has changed",
+                code="version-damaged",
+                where=step.place,
+                hint="remove that version, and apply its image again",
+            )
         import_disk(folder / disk.file, session.layer(name), stop=context.run.stop)
         session.disks.append((name, disk.lun))
 
 
-def download(url: str, sha256: str, folder: Path, context: StepContext, place: Place | None) -> Path:
+def download(url: str, sha256: str, store: Store, context: StepContext, place: Place | None) -> Path:
     """A file from the network, whole and with the right sha256, or BuildError. Kept for the next build."""
-    import urllib.request
+    from http.client import HTTPException
+    from urllib.request import urlopen
 
+    folder = store.sources
     path = folder / sha256
-    if path.exists():
+    if path.exists() and store.hashes.sha256(path) == sha256:
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{sha256}.{context.run.id}"
+    partial = folder / f".{sha256}.{context.run.id}.partial"
     found = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer, partial.open("wb") as file:
-            total = int(answer.headers.get("Content-Length") or 0) or None
+        with urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer, partial.open("wb") as file:
+            length = answer.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
             done = 0
             while chunk := answer.read(CHUNK):
                 context.run.check_stop()
@@ -168,10 +181,10 @@ def download(url: str, sha256: str, folder: Path, context: StepContext, place: P
                 f"{url} has sha256 {found.hexdigest()}, the spec says {sha256}",
                 code="download-changed",
                 where=place,
-                hint="it was replaced or damaged: check where it comes from before writing the new sha256",
+                hint="it was replaced, cut short or damaged: check where it comes from before writing the new sha256",
             )
         partial.replace(path)
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise BuildError(
             f"can't download {url}: {error}", code="download-failed", where=place, hint="run the same apply again"
         ) from error
@@ -197,7 +210,8 @@ def _run_disks(step: Step, context: StepContext) -> None:
         if disk.mount is not None:
             # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
             options = "defaults,nofail,x-systemd.device-timeout=10s"
-            lines.append(f"UUID={identity} {disk.mount} {disk.filesystem} {options} 0 2")
+            target = fstab_field(disk.mount)
+            lines += [disk.mount, f"UUID={identity} {target} {disk.filesystem} {options} 0 2"]
     if lines:
         session.guest.execute(_fstab_script(lines), context.log)
 
@@ -224,17 +238,23 @@ def _make_data_disk(disk: DataDiskSpec, identity: str, step: Step, context: Step
     session.disks.append((name, disk.lun))
 
 
-def _fstab_script(lines: list[str]) -> GuestScript:
+def fstab_field(text: str) -> str:
+    """A field of fstab: white space and backslashes as octal escapes (fstab(5))."""
+    return "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\#" else letter for letter in text)
+
+
+def _fstab_script(mounts_and_lines: list[str]) -> GuestScript:
+    """Make each mount point and add its line, given in turn as arguments."""
     return GuestScript(
         text="""
-for line in "$@"; do
-    set -f; set -- $line; set +f
-    mkdir -p "$2"
-    printf '%s\\n' "$line" >> /etc/fstab
+while [ $# -gt 0 ]; do
+    mkdir -p -- "$1"
+    printf '%s\\n' "$2" >> /etc/fstab
+    shift 2
 done
 """,
         interpreter=("/bin/sh", "-eu"),
-        arguments=tuple(lines),
+        arguments=tuple(mounts_and_lines),
     )
 
 

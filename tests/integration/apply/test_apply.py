@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -349,3 +350,94 @@ def test_events_are_json_lines(project: Project) -> None:
     assert kinds[:2] == ["version", "run_start"]
     assert kinds[-1] == "summary"
     assert kinds.count("step_complete") == 7
+
+
+@pytest.fixture
+def elsewhere(project: Project) -> Iterator[Path]:
+    """The project's gallery on a file system of its own."""
+    gallery = project.root / "gallery"
+    gallery.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(gallery)], check=True)
+    yield gallery
+    subprocess.run(["umount", str(gallery)], check=True)
+
+
+def test_a_gallery_on_another_file_system(elsewhere: Path, project: Project) -> None:
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert read(elsewhere / "tiny/1.0.0/os.vhd", "/etc/last") == "last\n"
+    assert (elsewhere / "tiny/1.0.0/os.vhd").stat().st_blocks * 512 < 16 << 20
+
+
+def test_a_gallery_that_leads_out_of_the_project(project: Project, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (project.root / "gallery").mkdir()
+    (project.root / "gallery/tiny").symlink_to(outside)
+    result = project.apply()
+    assert result.code != 0
+    assert "out of the project" in result.text
+    assert list(outside.iterdir()) == []
+
+
+def test_names_of_secrets_mean_nothing_on_this_host(project: Project) -> None:
+    (project.root / "evil").mkdir()
+    evil = project.write("evil/setpriv", "#!/bin/sh\ntouch evil-ran\n")
+    evil.chmod(0o755)
+    project.write("path", str(evil.parent))
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("env: {LEVEL: strict}", "secrets: {PATH: {file: path}}"))
+    project.write("scripts/last.sh", '#!/bin/busybox sh\n/bin/busybox test "${#PATH}" -gt 10\n')
+    assert project.apply().code == 0
+    assert not (project.root / "evil-ran").exists()
+
+
+def test_a_mount_point_may_have_a_space(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    disks = 'disks:\n  data: [{lun: 0, size: 1GiB, filesystem: ext4, mount: "/my data"}]\n'
+    spec.write_text(spec.read_text().replace("prepare:\n", f"{disks}prepare:\n"))
+    project.write("scripts/last.sh", "#!/bin/sh\necho kept > '/my data/here'\n")
+    result = project.apply()
+    if result.code == 3:
+        assert "mount" in result.text
+        return
+    assert result.code == 0, result.text
+    assert read(project.root / "gallery/tiny/1.0.0/data-0.vhd", "/here") == "kept\n"
+
+
+def test_every_failure_of_several_is_told(project: Project) -> None:
+    project.write("other.image.yaml", (project.root / "tiny.image.yaml").read_text().replace("tiny\n", "other\n", 1))
+    project.write("scripts/last.sh", "#!/bin/sh\necho the reason\nexit 3\n")
+    result = project.apply()
+    assert result.code == 7
+    assert result.err.count("exit code 3") >= 2
+    assert result.err.count("the reason") >= 2
+
+
+def test_a_saved_plan_takes_no_options(project: Project) -> None:
+    assert project.build("plan", "--out", "p.buildplan").code == 0
+    result = project.build("apply", "--exclude", "tiny", "p.buildplan")
+    assert result.code == 1
+    assert "as it is" in result.err
+
+
+def test_a_missing_secret_is_told_before_anything_is_made(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("env: {LEVEL: strict}", "secrets: {TOKEN: {env: APP_TOKEN_ABSENT}}"))
+    assert project.apply().code == 1
+    assert not (project.root / ".build/checkpoints").exists()
+
+
+def test_a_damaged_version_is_no_base(project: Project) -> None:
+    assert project.apply().code == 0
+    with (project.root / "gallery/tiny/1.0.0/os.vhd").open("r+b") as disk:
+        disk.seek(30 << 20)
+        disk.write(b"damage")
+    project.write(
+        "app.image.yaml",
+        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "prepare:\n  - run: echo app > /etc/app\npublish: {to: [{directory: {path: gallery}}]}\n",
+    )
+    result = project.apply("app")
+    assert result.code == 1
+    assert "changed" in result.err
