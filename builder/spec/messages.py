@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
+from builder.spec.yaml_text import plain
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 MOST_LISTED = 12
 LONGEST_SHOWN = 60
+# Text that is the same with and without quotes, also inside { } and [ ]
+_UNQUOTED = re.compile(r"[A-Za-z0-9_./-]([A-Za-z0-9_./ @+-]|:(?! ))*")
 
 _TYPES = {
     "object": "a map",
@@ -32,7 +36,7 @@ _TYPES = {
 class Problem:
     """One finding of the schema. `path` leads to the value; `at_key` when it is the key that is wrong.
 
-    `meant` is the key that a misspelt one was meant to be.
+    `meant` is the key that a misspelt one was meant to be; `instead` the value that was surely meant.
     """
 
     path: KeyPath
@@ -41,6 +45,7 @@ class Problem:
     help: str | None = None
     at_key: bool = False
     meant: str | None = None
+    instead: Json = None
 
 
 def problem_of(error: ValidationError) -> Problem:
@@ -56,6 +61,16 @@ def shown(value: Json) -> str:
     """A value in a message: quoted, and cut when it is long."""
     text = f"'{value}'" if isinstance(value, str) and "'" not in value else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def flow(value: Json) -> str:
+    """A value as YAML on one line: `{family: linux, release: "12"}`."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(flow, value))}]"
+    unquoted = isinstance(value, str) and isinstance(plain(value), str) and _UNQUOTED.fullmatch(value)
+    return value if unquoted else json.dumps(value, ensure_ascii=False)
 
 
 def listed(words: list[str]) -> str:
@@ -99,6 +114,9 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
     value = _instance(error)
     message = f"{_named(path)} must be {listed([_TYPES[name] for name in wanted])}, not {_is(value)}"
     help = None
+    choices = _choices(error)
+    if choices and "string" not in wanted and isinstance(value, str | None):
+        return _type_of_choice(path, error, message, choices)
     if value is None:
         empty = {"object": "{}", "array": "[]"}
         found = next((empty[name] for name in wanted if name in empty), None)
@@ -115,7 +133,28 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
     return Problem(path, "type", message, help)
 
 
+def _type_of_choice(path: KeyPath, error: ValidationError, message: str, choices: list[str]) -> Problem:
+    """Text, or nothing, where a one-key map belongs: `machine: local` for `machine: {local: {}}`."""
+    if "keyVault" in choices:
+        # The text is most likely the secret itself
+        return Problem(
+            path, "type", message, "write {env: NAME}: a spec says where a secret comes from, never its value"
+        )
+    value = _instance(error)
+    close = difflib.get_close_matches(value, choices, 1) if value else []
+    if not close:
+        return Problem(path, "type", message, f"it has one of these keys: {', '.join(choices)}")
+    inner = error.schema["properties"][close[0]]
+    values = dict.fromkeys(inner.get("required", ()), _ANYTHING)
+    short = "string" in inner.get("type", ())
+    written = f"{close[0]}: {_ANYTHING if short else flow(values)}"
+    key = path[-1] if path else ""
+    help = f"write `- {written}`" if isinstance(key, int) else f"write `{key}: {{{written}}}`"
+    return Problem(path, "type", message, help, instead=None if short else {close[0]: {}})
+
+
 QUOTE_IT = "put it in quotes"
+_ANYTHING = "..."
 
 
 def _enum(path: KeyPath, error: ValidationError) -> Problem:

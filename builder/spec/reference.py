@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from builder.model.canonical import Json
+from builder.spec.messages import flow
 from builder.spec.rules import IMAGE_RULES, PROJECT_RULES
 from builder.spec.rules.together import outside_store
 from builder.spec.schema import Schema, is_choice, load_schema
@@ -26,6 +27,14 @@ such as `source: {bootstrap: {}}`.
 `{{ matrix.x }}`, `{{ image.name }}`, `{{ image.version }}`, `{{ image.os.release }}`. Templates have values, filters,
 `if` and `for`; an unknown name is an error. The name of an image can't use `image`. Later origins of a variable win:
 `vars` in build.yaml, `vars` in the spec, the environment (`--env`), `--var name=value`.
+
+**Sizes and times.** A size is a whole number with its unit: `512MiB`, `30GiB`, `1TiB`. A length of time is hours,
+minutes and seconds, `1h30m`, `10m`, `90s`, or a plain number, which is seconds: `timeout: 300` is five minutes.
+
+**Secrets.** A spec says where a secret's value comes from, never the value. `secrets: {TOKEN: {env: APP_TOKEN}}` gives
+a step the variable `TOKEN`, with the value that the variable `APP_TOKEN` has where `build apply` runs; `file` and
+`keyVault` are the other origins. A value has at least four characters, and is never written to a plan, a log or a
+manifest.
 
 **Files.** What a spec reads is relative to the spec's own folder and stays inside the project; what it writes is
 relative to the project's root: the nearest folder with a build.yaml, else git's top level, else the spec's folder.
@@ -48,7 +57,7 @@ def reference() -> str:
         *_sections(image),
         "## The project: build.yaml\n",
         *_map(project, ""),
-        *_sections(project, skip=("defaults", "environments")),
+        *_sections(project, skip=("defaults",)),
         RULES,
         *_rules(),
     ]
@@ -67,7 +76,8 @@ def _sections(schema: Schema, skip: tuple[str, ...] = ()) -> Iterator[str]:
     """A section for every part of a document that is more than a value."""
     for name, part in schema["properties"].items():
         inner = part.get("items", part) if part.get("type") == "array" else part
-        if name in skip or "properties" not in inner:
+        named = _named_values(inner)
+        if name in skip or ("properties" not in inner and named is None):
             continue
         yield f"### {name}\n"
         yield _text(part)
@@ -78,8 +88,23 @@ def _sections(schema: Schema, skip: tuple[str, ...] = ()) -> Iterator[str]:
                 yield f"#### {name}: {branch}\n"
                 yield _text(values)
                 yield from _map(values, "")
+        elif named is not None:
+            yield _text(named)
+            yield from _map(named, "NAME.")
+            yield from _example(inner, name)
         else:
             yield from _map(inner, "")
+
+
+def _named_values(part: Schema) -> Schema | None:
+    """The schema of a map's values, where the author chooses the keys and every value is a map of its own."""
+    values = part.get("additionalProperties")
+    return values if isinstance(values, dict) and values.get("properties") and "properties" not in part else None
+
+
+def _example(part: Schema, name: str) -> Iterator[str]:
+    if part.get("examples"):
+        yield f"For example `{name}: {flow(part['examples'][0])}`.\n"
 
 
 def _map(schema: Schema, prefix: str) -> Iterator[str]:
@@ -95,12 +120,16 @@ def _rows(schema: Schema, prefix: str) -> Iterator[str]:
         path = f"{prefix}{name}"
         default = "needed" if name in needed else f"`{_json(part['default'])}`" if "default" in part else ""
         yield f"| `{path}` | {_kind(part)} | {default} | {_cell(_text(part))} |"
-        # What has a section of its own is not told twice
-        if prefix or not is_root(schema):
+        # What has a section of its own, or stands in the image's part of the page, is not told twice
+        if (prefix or not is_root(schema)) and name != "defaults":
             yield from _inner_rows(part, path)
 
 
 def _inner_rows(part: Schema, path: str) -> Iterator[str]:
+    named = _named_values(part)
+    if named is not None:
+        yield from _rows(named, f"{path}.NAME.")
+        return
     if is_choice(part) or "properties" not in part:
         items = part.get("items")
         if isinstance(items, dict) and "properties" in items:

@@ -39,6 +39,8 @@ def repaired(
         for problem in sorted(problems, key=lambda item: len(item.path), reverse=True):
             if problem.meant:
                 _rename(document, problem, renames)
+            elif problem.instead is not None and problem.path:
+                _parent(document, problem.path)[problem.path[-1]] = problem.instead
             elif _is_empty_map(document, problem):
                 _parent(document, problem.path)[problem.path[-1]] = {}
             elif problem.path:

@@ -67,6 +67,22 @@ def test_bootstrap_knows_what_the_machine_knows():
     assert {name: dict(known.releases) for name, known in DISTRIBUTIONS.items()} == BOOTSTRAP
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `secrets.NAME.env` | text |",
+        "| `secrets.NAME.file` | text |",
+        "| `secrets.NAME.keyVault` | text |",
+        "| `NAME.vars` | map |",
+        "| `NAME.defaults` | map |",
+        "For example `environments: {prod: {vars: {level: strict}, ",
+        "`timeout: 300` is five minutes",
+    ],
+)
+def test_the_reference_tells_what_stands_in_maps_of_chosen_names(row: str):
+    assert row in reference()
+
+
 def test_the_reference_is_current():
     page = Path(__file__).parents[3] / "docs/spec.md"
     assert page.read_text(encoding="utf-8") == reference(), "run: python -m builder.spec.reference > docs/spec.md"

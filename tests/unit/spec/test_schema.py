@@ -37,6 +37,38 @@ MESSAGES = [
         "5:37 type 'upgrade' must be true or false, not text | write true",
     ),
     (f"{LOCAL}prepare:\n- packages: {{install: [a, b, a]}}", "5:30 duplicate-item 'a' is listed twice"),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, secrets: {{TOKEN: hunter2}}}}",
+        "5:39 type 'TOKEN' must be a map, not text | "
+        "write {env: NAME}: a spec says where a secret comes from, never its value",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, secrets: {{TOKEN: {{env: a-b}}}}}}",
+        "5:45 pattern 'a-b' can't be 'env' | The name of a variable in the environment that build runs in.",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, secrets: {{TOKEN: {{value: hunter2}}}}}}",
+        "5:40 unknown-key unknown key 'value' | keys are: env, file, keyVault",
+    ),
+    (f"{LOCAL}machine: local", "4:10 type 'machine' must be a map, not text | write `machine: {local: {}}`"),
+    (f"{LOCAL}machine: lokal", "4:10 type 'machine' must be a map, not text | write `machine: {local: {}}`"),
+    (f"{LOCAL}machine: vm", "4:10 type 'machine' must be a map, not text | it has one of these keys: azure, local"),
+    (f"{LOCAL}machine:", "4:1 type 'machine' must be a map, not nothing | it has one of these keys: azure, local"),
+    (
+        LOCAL.replace("{bootstrap: {}}", "bootstrap"),
+        "3:9 type 'source' must be a map, not text | write `source: {bootstrap: {}}`",
+    ),
+    (
+        AZURE.replace("{marketplace: {publisher: Debian, offer: debian-12, sku: 12-gen2}}", "marketplace"),
+        "3:9 type 'source' must be a map, not text | "
+        "write `source: {marketplace: {publisher: ..., offer: ..., sku: ...}}`",
+    ),
+    # The command after it finds a VM to run in
+    (
+        f"{LOCAL}test:\n- provision\n- run: ls",
+        "5:3 type an item of 'test' must be a map, not text | write `- provision: {}`",
+    ),
+    (f"{LOCAL}prepare:\n- run", "5:3 type an item of 'prepare' must be a map, not text | write `- run: ...`"),
     (f"{LOCAL}prepare:\n- run: ''", "5:8 minLength 'run' must not be empty"),
     (
         f"{LOCAL}prepare:\n- {{}}",
