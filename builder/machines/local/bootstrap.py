@@ -7,7 +7,6 @@ One disk starts on both generations of Azure's machines.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -29,7 +28,7 @@ from builder.machines.local import bootloader, bootstrap_files
 from builder.machines.local.bootstrap_files import FINISH, BaseFacts
 from builder.machines.local.distributions import DISTRIBUTIONS, find_release
 from builder.model.canonical import digest
-from builder.model.hardware import DEBIAN_ARCHITECTURES, HOST_ARCHITECTURES
+from builder.model.hardware import DEBIAN_ARCHITECTURES, host_architecture
 from builder.model.spec import GIB, MIB, OsSpec
 
 DEFAULT_SIZE = 30 * GIB
@@ -201,12 +200,12 @@ def check_host(inputs: Mapping[str, Any], package_sources: str) -> None:
     """Raise BuildError when this host can't make the base: its architecture, its programs, its rights, a keyring."""
     if os.geteuid() != 0:
         raise BuildError("bootstrap needs root", code="needs-root", hint="run build with sudo")
-    host = HOST_ARCHITECTURES.get(platform.machine(), platform.machine())
+    host = host_architecture()
     if host != inputs["architecture"]:
         raise BuildError(
             f"this host is {host}; it can't run the programs of an {inputs['architecture']} image",
             code="foreign-architecture",
-            hint=f"bootstrap it on an {inputs['architecture']} host, or start from a disk with `source: {{file: ...}}`",
+            hint=f"build it on a host of {inputs['architecture']}",
         )
     for program, (package, why) in PROGRAMS.items():
         process.find_program(program, package=package, why=why)

@@ -10,6 +10,7 @@ from builder.guest.kinds import prepare_step
 from builder.machines.local.capture import capture_step
 from builder.machines.local.checks import blocked_tests, test_steps
 from builder.machines.local.sources import disks_step, file_source, source_step
+from builder.model.hardware import host_architecture
 from builder.model.observed import Blocker, MachineFacts
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
@@ -41,6 +42,21 @@ def _programs(image: ImageSpec) -> list[tuple[str, str, str]]:
     return needed
 
 
+def _foreign_architecture(image: ImageSpec) -> tuple[Blocker, ...]:
+    """Steps run the image's own programs, whatever its source: this host's processor must know them."""
+    host, wanted = host_architecture(), image.os.architecture
+    if host == wanted:
+        return ()
+    return (
+        Blocker(
+            f"the image is for {wanted}, and this host runs {host}",
+            image.place("os", "architecture"),
+            hint=f"build it on a host of {wanted}",
+            code="foreign-architecture",
+        ),
+    )
+
+
 class LocalMachine:
     """Makes images on this host, keeping its checkpoints in the project's store."""
 
@@ -63,11 +79,11 @@ class LocalMachine:
         except BuildError as error:
             where = error.where or image.place(*image.source.path)
             blockers = (Blocker(error.message, where, error.hint, error.code),)
-        blockers += blocked_tests(image)
+        blockers += (*_foreign_architecture(image), *blocked_tests(image))
         return MachineFacts(
             source=source,
             checkpoints=self.store.known_checkpoints,
-            artifacts=self.store.known_artifacts,
+            artifacts=self.store.known_artifacts(image.name),
             blockers=blockers,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from builder.machines.local.gifts import host_gifts
 from builder.machines.local.sandbox import Sandbox
 from builder.machines.local.saved import load_capture
 from builder.model.artifact import Artifact, Inventory
-from builder.model.hardware import HOST_ARCHITECTURES
+from builder.model.hardware import HOST_ARCHITECTURES, host_architecture
 from builder.model.run import Guest, GuestFacts, Run
 from builder.model.steps import Stage, Step
 from builder.records.files import sync_file
@@ -87,7 +86,10 @@ class LocalSession:
 
     def start_at(self, digest: str) -> None:
         """Put the disks in the state of a checkpoint of the store."""
-        self.checkpoint = self.store.checkpoint(digest)
+        try:
+            self.checkpoint = self.store.checkpoint(digest)
+        except FileNotFoundError as error:
+            raise _gone("checkpoint") from error
 
     def begin(self, step: Step) -> None:
         """New layers over the current checkpoint's; the first step finds an empty folder and makes its own disks."""
@@ -116,10 +118,11 @@ class LocalSession:
             luns=tuple(lun for _, lun in self.disks),
             folder=self.folder,
             title=step.title,
+            parent_made=self.checkpoint.made if self.checkpoint else "",
         )
         with self.run.effect("checkpoint", digest=step.digest, step=step.index):
             # The artifact was written from this very layer, which a later capture of the same disks is not
-            self.checkpoint = self.store.keep_checkpoint(self.folder, made, replace=step.stage == Stage.CAPTURE)
+            self.checkpoint = self.store.keep_checkpoint(self.folder, made, replace_whole=step.stage == Stage.CAPTURE)
         self._step_stack.pop_all()
         self.folder = None
 
@@ -196,7 +199,7 @@ class LocalSession:
                 where=image.place("os", "architecture"),
                 hint=f"write `architecture: {system.architecture}`, or name another source",
             )
-        host = HOST_ARCHITECTURES.get(platform.machine(), platform.machine())
+        host = host_architecture()
         if system.architecture != host:
             raise BuildError(
                 f"the disk holds a system for {system.architecture}; this host runs {host}",
@@ -207,12 +210,21 @@ class LocalSession:
 
     def adopt(self, digest: str) -> tuple[Artifact, Inventory]:
         """The artifact that an earlier run captured and did not publish."""
-        saved = load_capture(self.store, digest)
+        try:
+            saved = load_capture(self.store, digest, self.run.image.name)
+        except FileNotFoundError as error:
+            raise _gone("captured artifact") from error
         return saved.artifact, saved.inventory
 
     def release(self, artifact: Artifact) -> None:
         """Forget the captured disks: the versions hold them."""
-        self.store.drop_artifact(artifact.digest)
+        self.store.drop_artifact(artifact.digest, artifact.image, self.run.id)
+
+
+def _gone(what: str) -> BuildError:
+    """Only a time between plan and apply in which somebody cleaned the store can lead here."""
+    message = f"the {what} that the plan starts from is not in the local store any more"
+    return BuildError(message, code="store-changed", hint="run the same apply again: it is made anew")
 
 
 def guest_facts(system: OpenedSystem) -> GuestFacts:
