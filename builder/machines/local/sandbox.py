@@ -72,7 +72,7 @@ class PutIn:
 
 @dataclass(frozen=True)
 class HostGifts:
-    """What the host lends to a step: its resolver, and on request its package sources."""
+    """What the host lends to a step: its resolver, and on request its package sources and proxies."""
 
     put_in: tuple[PutIn, ...] = ()
     # Globs of the image's own package sources, hidden while those of the host are in use
@@ -115,7 +115,9 @@ class Sandbox:
         timeout = script.timeout or self._default_timeout
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._work, prefix="step-")))
-            secrets = stack.enter_context(_in_memory(_exports(script.secrets)))
+            # The host's proxies may hold a password, so that they take the way of secrets; the step's own words win
+            lent = {name: value for name, value in self._gifts.env.items() if name not in script.env}
+            secrets = stack.enter_context(_in_memory(_exports({**lent, **script.secrets})))
             command = self._command(script, folder, secrets)
             try:
                 process.stream(command, on_text=on_line, timeout=timeout, stop=self._stop, pass_fds=[secrets])
@@ -138,7 +140,7 @@ class Sandbox:
         # Asked for one that we don't have ourselves (in a container, say), bwrap drops none at all
         ours = own_capabilities()
         capabilities = [word for name, bit in CAPABILITIES.items() if ours >> bit & 1 for word in ("--cap-add", name)]
-        settings = {**ENVIRONMENT, **self._gifts.env, **script.env, "BUILD_FILES": f"{BUILD_FOLDER}/files"}
+        settings = {**ENVIRONMENT, **script.env, "BUILD_FILES": f"{BUILD_FOLDER}/files"}
         inherited = set(process.environment())
         return [
             process.find_program("bwrap", package="bubblewrap", why="run steps isolated from this host"),
@@ -261,6 +263,7 @@ put_through() {
     cp "$in/put-$2" /run/systemd/resolve/resolv.conf
     if [ -L "$1" ]; then
         case "$(readlink "$1")" in
+            */../*) ;;
             /run/*|../run/*)
                 link=$(readlink "$1")
                 target=/run/${link#*run/}

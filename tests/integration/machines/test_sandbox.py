@@ -1,14 +1,19 @@
 """The sandbox on a root of busybox alone: what a step may see and touch, and what it leaves behind."""
 
 import os
+import platform
+import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.errors import BuildError, Interrupted
+from builder.machines.local.gifts import host_gifts
 from builder.machines.local.sandbox import HostGifts, PutIn, Sandbox
 from builder.model.run import GuestFacts, GuestScript
 
@@ -59,7 +64,9 @@ def test_output_arguments_environment_and_files_arrive(execute: RunScript, tmp_p
     assert lines == ["an argument strict", "bytes", "from the host", "0", "localhost"]
 
 
-def test_secrets_arrive_and_show_in_no_command_line(execute: RunScript) -> None:
+@contextmanager
+def process_lists() -> Iterator[list[str]]:
+    """What `ps` shows of all command lines meanwhile."""
     seen: list[str] = []
 
     def watch(stop: threading.Event) -> None:
@@ -69,12 +76,59 @@ def test_secrets_arrive_and_show_in_no_command_line(execute: RunScript) -> None:
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(stop,))
     watcher.start()
-    lines = execute('echo "${#TOKEN}"; sleep 1', secrets={"TOKEN": "s3cr3t-value-here"})
-    stop.set()
-    watcher.join()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def test_secrets_arrive_and_show_in_no_command_line(execute: RunScript) -> None:
+    with process_lists() as seen:
+        lines = execute('echo "${#TOKEN}"; sleep 1', secrets={"TOKEN": "s3cr3t-value-here"})
     assert lines == ["17"]
     assert any("bwrap" in listing for listing in seen)
     assert not any("s3cr3t-value-here" in listing for listing in seen)
+
+
+def test_proxies_of_the_host_are_lent_out_of_sight(
+    execute: RunScript, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where asked for: this process's own environment doesn't reach a step. The step's own words win."""
+    proxy = "http://user:s3cr3t-of-the-proxy@proxy.example:3128"
+    monkeypatch.setenv("http_proxy", proxy)
+    before = tree(root)
+    show = 'echo "${http_proxy-none} ${https_proxy-none} ${no_proxy-none}"'
+    assert execute(show) == ["none none none"]
+    gifts = HostGifts(env={"http_proxy": proxy, "https_proxy": proxy, "no_proxy": "localhost"})
+    with process_lists() as seen:
+        lines = execute(f"{show}; sleep 1", gifts=gifts, env={"no_proxy": "own"}, secrets={"https_proxy": "secret"})
+    assert lines == [f"{proxy} secret own"]
+    assert any("bwrap" in listing for listing in seen)
+    assert not any("s3cr3t-of-the-proxy" in listing for listing in seen)
+    assert tree(root) == before
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="this host has no apt to lend")
+def test_all_that_a_host_with_apt_lends_is_gone_after_a_step(
+    execute: RunScript, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = platform.freedesktop_os_release()
+    facts = GuestFacts("linux", release["ID"], release.get("VERSION_ID", ""), "x64", "apt", release)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    gifts = host_gifts(facts, "host")
+    bundle = PutIn("/run/build/host-certificates-0.crt", "an authority\n")
+    for name in ("etc/apt/sources.list.d", "etc/dpkg"):
+        (root / name).mkdir(parents=True)
+    (root / "etc/apt/sources.list.d/own.sources").write_text("the image's own")
+    before = tree(root)
+    lines = execute(
+        "cat /run/build/host-certificates-0.crt; echo $https_proxy; cd /etc/apt; ls sources.list.d apt.conf.d",
+        gifts=replace(gifts, put_in=(*gifts.put_in, bundle)),
+    )
+    assert lines[:2] == ["an authority", "http://proxy.example:3128"]
+    assert {"build-host.sources", "own.sources.build-kept", "zz-build-host"} <= set(lines)
+    assert tree(root) == before
 
 
 def test_a_step_sees_only_its_own_processes_and_basic_devices(execute: RunScript) -> None:
