@@ -31,6 +31,13 @@ _ARCHIVES = {
     b"PK\x03\x04": "zip",
     b"7z\xbc\xaf": "7z",
 }
+# Disk formats that nobody brings to Azure: by their magic number and where it stands (QEMU's block/{qed,vdi,parallels}.c)
+_UNSUPPORTED = {
+    (0, b"QED\0"): "QED",
+    (64, b"\x7f\x10\xda\xbe"): "VDI (VirtualBox)",
+    (0, b"WithoutFreeSpace"): "Parallels",
+    (0, b"WithouFreSpacExt"): "Parallels",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,13 @@ def recognize(path: Path) -> Recognized:
     for magic, name in _ARCHIVES.items():
         if head.startswith(magic):
             raise BuildError(f"{path.name} is compressed ({name})", code="not-a-disk", hint="unpack it first")
+    for (at, magic), name in _UNSUPPORTED.items():
+        if head.startswith(magic, at):
+            raise BuildError(
+                f"{path.name} is of the format {name}, which build doesn't read",
+                code="not-a-disk",
+                hint="convert it: qemu-img convert -O qcow2",
+            )
     for magic, look in _BY_MAGIC.items():
         if head.startswith(magic):
             return look(path, head)
@@ -82,17 +96,21 @@ def _qcow2(path: Path, head: bytes) -> Recognized:
     return Recognized("qcow2", {"driver": "qcow2"})
 
 
-def _check_qcow2(path: Path) -> None:
-    """Raise BuildError for inconsistent tables, and for data beyond the file's end, which QEMU takes for zeros."""
+def _check_tables(path: Path, format: str) -> None:
     try:
-        layers.check(path)
+        layers.check(path, format)
     except BuildError as error:
         raise BuildError(
-            f"{path.name} is damaged or was cut off: its cluster tables are not consistent",
+            f"{path.name} is damaged or was cut off: its tables don't agree with its data",
             code="disk-file-broken",
             hint="copy or download it again",
             detail=error.detail,
         ) from error
+
+
+def _check_qcow2(path: Path) -> None:
+    """Raise BuildError for inconsistent tables, and for data beyond the file's end, which QEMU takes for zeros."""
+    _check_tables(path, "qcow2")
     length = path.stat().st_size
     for extent in layers.extents(path):
         if extent.offset is not None and extent.offset + extent.length > length + layers.cluster_size(path):
@@ -124,6 +142,8 @@ def _vmdk(path: Path, head: bytes) -> Recognized:
         descriptor = file.read(min(count * _SECTOR, _VMDK_DESCRIPTOR_LIMIT)).split(b"\0", 1)[0].lower()
     if b"parentfilenamehint" in descriptor:
         raise refused(path, "it is only a layer on top of another file", "vmware-vdiskmanager -r, or qemu-img convert")
+    # What is missing at the file's end would be read as zeros
+    _check_tables(path, "vmdk")
     return Recognized("vmdk", {"driver": "vmdk"})
 
 

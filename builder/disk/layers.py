@@ -151,10 +151,13 @@ def _joined(one: Extent, two: Extent) -> list[Extent]:
     return [one, two]
 
 
-def check(path: Path) -> None:
-    """Check a layer's own tables (leaked clusters are no error). Raises BuildError ("layer-broken")."""
+def check(path: Path, format: str = "qcow2") -> None:
+    """Check the own tables of a layer, or of another format's file that names no other file.
+
+    Leaked clusters are no error. Raises BuildError ("layer-broken").
+    """
     try:
-        process.run([qemu_img(), "check", "-q", "-f", "qcow2", _local(path)], cwd=path.parent, ok=(0, 3))
+        process.run([qemu_img(), "check", "-q", "-f", format, _local(path)], cwd=path.parent, ok=(0, 3))
     except process.CommandFailed as error:
         raise BuildError(
             f"{path.name} is damaged: its cluster tables are not consistent",

@@ -112,7 +112,8 @@ class _Opening:
             os_release=parse_os_release(release),
             filesystems=tuple(self.filesystems),
             volumes=tuple(self.volumes),
-            notes=tuple(self.notes),
+            # What a guest's file says may be no UTF-8, and a person shall be able to read it
+            notes=tuple(_clean(note) for note in self.notes),
         )
 
     def mount_root(self) -> None:
@@ -267,10 +268,18 @@ def _write_out(descriptor: int) -> bool:
     return not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
 
 
+def _clean(text: str) -> str:
+    """The text with replacement characters for bytes that were no UTF-8, so that it can be written everywhere."""
+    return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+
+
 def parse_os_release(text: str) -> dict[str, str]:
-    """The assignments of an os-release file; lines that are none are left out. Source: os-release(5)."""
+    """The assignments of an os-release file; lines that are none are left out. Source: os-release(5).
+
+    What was no UTF-8 (surrogates in `text`) comes as replacement characters.
+    """
     found = {}
-    for line in text.splitlines():
+    for line in _clean(text).splitlines():
         name, equals, value = line.strip().partition("=")
         if not equals or name.startswith("#"):
             continue

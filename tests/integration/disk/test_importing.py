@@ -147,6 +147,9 @@ REFUSED: dict[str, tuple[Make, str, str]] = {
     "short text": (lambda raw, path: written(path, b"hello"), "not-a-disk", "no partition table"),
     "zeros": (lambda raw, path: written(path, bytes(MIB)), "not-a-disk", "no partition table"),
     "gzip": (lambda raw, path: written(path, b"\x1f\x8b\x08" + bytes(500)), "not-a-disk", "compressed"),
+    "QED": (lambda raw, path: converted(raw, path, "qed"), "not-a-disk", "QED"),
+    "VDI": (lambda raw, path: converted(raw, path, "vdi"), "not-a-disk", "VDI"),
+    "Parallels": (lambda raw, path: converted(raw, path, "parallels"), "not-a-disk", "Parallels"),
     "raw, cut off": (lambda raw, path: truncated(converted(raw, path, "raw"), 10 * MIB), "partition-table", "beyond"),
     "qcow2, cut off": (
         lambda raw, path: truncated(converted(raw, path, "qcow2"), MIB),
@@ -166,6 +169,12 @@ REFUSED: dict[str, tuple[Make, str, str]] = {
     "qcow2 on a file of the host": (on_secret, "disk-file-refused", "on top of another file"),
     "qcow2 with outside data": (external_data, "disk-file-refused", "another file"),
     "VMDK on another": (layered_vmdk, "disk-file-refused", "on top of another file"),
+    "VMDK, cut off": (lambda raw, path: truncated(converted(raw, path, "vmdk"), MIB), "disk-file-broken", "cut off"),
+    "stream VMDK, cut off": (
+        lambda raw, path: truncated(converted(raw, path, "vmdk", "subformat=streamOptimized"), MIB),
+        "disk-file-broken",
+        "cut off",
+    ),
     "VMDK descriptor": (
         lambda raw, path: converted(raw, path, "vmdk", "subformat=monolithicFlat"),
         "disk-file-refused",
