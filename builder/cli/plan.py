@@ -73,7 +73,7 @@ def command(
         full=full,
     )
     print_plan(plan, presentation, style, target=environment or "")
-    refuse_blocked(plan)
+    refuse_blocked(plan, saved=out)
     return ExitCode.CHANGES if detailed_exitcode and plan.has_changes else ExitCode.DONE
 
 

@@ -179,15 +179,15 @@ def print_plan(plan: Plan, presentation: Presentation, style: str, *, target: st
     print(rendered(lines, colour=wants_colour(sys.stdout, os.environ)), end="")
 
 
-def refuse_blocked(plan: Plan) -> None:
-    """Raise BuildError (code "plan-blocked") when images are blocked: the plan is shown, but isn't complete."""
+def refuse_blocked(plan: Plan, *, saved: Path | None = None) -> None:
+    """Raise BuildError (code "plan-blocked") when images are blocked: the plan is shown and saved, but incomplete."""
     names = [image.image for image in plan.blocked]
     if not names:
         return
     subject = "1 image is" if len(names) == 1 else f"{len(names)} images are"
     excludes = " ".join(f"--exclude {name}" for name in names[:5])
     raise BuildError(
-        f"{subject} blocked, so this plan is not complete",
+        f"{subject} blocked, so this plan is not complete" + (f" (it was saved to {saved})" if saved else ""),
         code="plan-blocked",
         hint=f"fix {'it' if len(names) == 1 else 'them'}, or plan with {excludes}{' ...' if len(names) > 5 else ''}",
     )

@@ -6,23 +6,16 @@ from collections.abc import Callable
 
 from builder.destinations.base import Destination
 from builder.destinations.directory import Directory
-from builder.errors import BuildError
+from builder.destinations.unsupported import Unsupported
 from builder.model.spec import Choice, ImageSpec
 
 DESTINATIONS: dict[str, Callable[[Choice, ImageSpec], Destination]] = {"directory": Directory}
 
 
 def destinations_for(image: ImageSpec) -> list[Destination]:
-    """Where an image is published. Raises BuildError for a kind of destination that this version can't serve yet."""
-    found = []
+    """Where an image is published. One that this version can't serve raises BuildError when it is used."""
+    found: list[Destination] = []
     for choice in image.publish.to:
         make = DESTINATIONS.get(choice.kind)
-        if make is None:
-            raise BuildError(
-                f"publishing to {choice.kind} is not possible in this version of build",
-                code="destination-unsupported",
-                where=image.place(*choice.path),
-                hint=f"it can publish to: {', '.join(DESTINATIONS)}",
-            )
-        found.append(make(choice, image))
+        found.append(make(choice, image) if make else Unsupported(choice, tuple(DESTINATIONS)))
     return found

@@ -71,7 +71,7 @@ def retire(situation: Situation) -> ImagePlan:
         message = f"another image stands on version {kept[0]}"
         return blocked(situation, [Reason("version-in-use", message, situation.image.place("state"))])
     if gone and situation.blockers:
-        return blocked(situation, _as_reasons(situation.blockers))
+        return blocked(situation, as_reasons(situation.blockers))
     reason = Reason("marked_retired", "marked `state: retired`", situation.image.place("state"))
     return _image_plan(
         situation,
@@ -93,7 +93,8 @@ def reason_of(error: BuildError, situation: Situation) -> Reason:
     return Reason(error.code, error.message, error.where or situation.place, help=error.hint)
 
 
-def _as_reasons(blockers: Sequence[Blocker]) -> list[Reason]:
+def as_reasons(blockers: Sequence[Blocker]) -> list[Reason]:
+    """Blockers as the reasons why an image is blocked."""
     return [Reason(blocker.code, blocker.message, blocker.place, help=blocker.hint) for blocker in blockers]
 
 
@@ -150,7 +151,7 @@ class _Decider:
         """The plan; the machine is only asked about what the destinations don't settle."""
         if self.facts.blockers and not self.facts.source:
             # Without its source an image has no digest that could be compared
-            return Decision(self._blocked(_as_reasons(self.facts.blockers)))
+            return Decision(self._blocked(as_reasons((*self.facts.blockers, *self.situation.blockers))))
         neutral = self._steps(self.situation.image, self.token)
         files = tuple(file for step in neutral for file in step.files)
         return Decision(self._plan(image_digest(neutral)), files)
@@ -222,7 +223,7 @@ class _Decider:
             names = tuple(destination.name for destination, _ in situation.published)
             return _image_plan(situation, Action.NONE, digest=digest, destinations=names, base=self.base)
         if situation.blockers:
-            return self._blocked(_as_reasons(situation.blockers))
+            return self._blocked(as_reasons(situation.blockers))
         steps, retires = self._publish(situation.document.render(current.version), current.version, missing)
         return _image_plan(
             situation,
@@ -259,7 +260,7 @@ class _Decider:
         situation = self.situation
         blockers = (*self.facts.blockers, *situation.blockers)
         if blockers:
-            return self._blocked(_as_reasons(blockers))
+            return self._blocked(as_reasons(blockers))
         version = self.version or choose(situation.wanted, situation.all_versions)
         image = situation.document.render(version)
         made = self._steps(image, self.token)

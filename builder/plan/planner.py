@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from builder.model.observed import PublishedVersion
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KINDS, KindRegistry
-from builder.plan.decide import WORKING_ACTIONS, Base, blocked, decide, reason_of, retire
+from builder.plan.decide import WORKING_ACTIONS, Base, as_reasons, blocked, decide, reason_of, retire
 from builder.plan.fingerprint import plan_digest
 from builder.plan.graph import base_of, bases_first, pinned_version, pinned_versions
 from builder.plan.selection import PlanOptions, selected
@@ -104,6 +105,17 @@ class Planner:
         return replace(plan, digest=plan_digest(plan))
 
 
+@contextmanager
+def _about_one_image(errors: list[BuildError]) -> Iterator[None]:
+    """Collects the error of the block; interruptions and invalid specs are about the whole plan, and are raised."""
+    try:
+        yield
+    except BuildError as error:
+        if error.exit_code != ExitCode.ERROR:
+            raise
+        errors.append(error)
+
+
 class _Work:
     """One plan under way: what was found out so far, by the image's name."""
 
@@ -132,22 +144,39 @@ class _Work:
         """Plan one image, after its base."""
         image = self.images[name]
         situation = Situation(self.documents[name], image, (), self.planner.kinds, self.now)
-        try:
-            destinations = self.planner.destinations_for(image)
-            situation = replace(
-                situation,
-                published=tuple((destination, destination.observe(image)) for destination in destinations),
-                pinned=frozenset(self.pinned.get(name, ())),
-                rebuild=name in self.rebuild,
-            )
+        errors: list[BuildError] = []
+        published = []
+        for destination in self.planner.destinations_for(image):
+            with _about_one_image(errors):
+                published.append((destination, destination.observe(image)))
+        situation = replace(
+            situation,
+            published=tuple(published),
+            pinned=frozenset(self.pinned.get(name, ())),
+            rebuild=name in self.rebuild,
+        )
+        reasons: list[Reason] = []
+        if errors:
+            # Nothing can be decided, but what else is wrong is said in the same breath
+            reasons += self._machine_reasons(situation)
+        else:
             self.situations[name] = situation
             self.observed[name] = situation.observed()
-            self.plans[name] = self._decide(situation)
-        except BuildError as error:
-            # Interruptions and invalid specs are about the whole plan; any other error is about this image
-            if error.exit_code != ExitCode.ERROR:
-                raise
-            self.plans[name] = blocked(situation, [reason_of(error, situation)], base=base_of(image))
+            with _about_one_image(errors):
+                self.plans[name] = self._decide(situation)
+        if errors:
+            reasons += [*(reason_of(error, situation) for error in errors), *as_reasons(situation.blockers)]
+            self.plans[name] = blocked(situation, reasons, base=base_of(image))
+
+    def _machine_reasons(self, situation: Situation) -> list[Reason]:
+        """What the machine says against an image that is blocked already."""
+        if situation.image.state == "retired":
+            return []
+        errors: list[BuildError] = []
+        reasons: list[Reason] = []
+        with _about_one_image(errors):
+            reasons += as_reasons(self.planner.machine_for(situation.image).observe(situation.image).blockers)
+        return [*reasons, *(reason_of(error, situation) for error in errors)]
 
     def _decide(self, situation: Situation) -> ImagePlan:
         image = situation.image

@@ -155,9 +155,10 @@ def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:
     commands = next_commands(plan, presentation)
     if presentation.stale:
         yield [Span(f"To plan again:  {commands[0]}")]
-    elif presentation.saved_as is not None and plan.has_changes:
-        yield [Span(f"Saved {presentation.saved_as} (id {plan.id}, expires {plan.expires}).")]
-        yield [Span(f"To do exactly this:  {commands[0]}")]
+    elif presentation.saved_as is not None:
+        yield [Span(f"Saved {printable(presentation.saved_as)} (id {plan.id}, expires {plan.expires}).")]
+        if plan.has_changes:
+            yield [Span(f"To do exactly this:  {commands[0]}")]
     elif plan.has_changes and not presentation.applying:
         yield [Span("Note: this plan is not saved: apply will make its own and ask.")]
         yield [Span(f"To apply:     {commands[0]}")]

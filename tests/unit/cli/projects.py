@@ -25,6 +25,19 @@ source: {image: web}
 prepare:
   - run: {command: make, secrets: {TOKEN: {env: APP_TOKEN}}}
 """
+# Neither its machine nor one of its destinations exists in this version
+FAR = """\
+name: far
+os: {family: linux, distribution: debian, release: "12"}
+source:
+  marketplace: {publisher: Debian, offer: debian-12, sku: 12-gen2, version: latest}
+machine:
+  azure: {}
+publish:
+  to:
+    - gallery: {resourceGroup: images, gallery: corp, definition: web, regions: [westeurope]}
+    - directory: {path: gallery}
+"""
 TIDY = "#!/bin/sh\necho one\necho two\necho three\n"
 
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from builder.cli.app import invoke
-from tests.unit.cli.projects import TIDY, WEB, make_project, publish_all
+from tests.unit.cli.projects import FAR, TIDY, WEB, make_project, publish_all
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "plan.schema.json").read_text())
 
@@ -90,6 +90,27 @@ def test_a_blocked_image_is_shown_and_then_an_error(project, capsys):
     assert err.startswith("error[plan-blocked]: 1 image is blocked, so this plan is not complete\n")
     assert "--exclude far" in err
     assert build(capsys, "plan", "--exclude", "far")[0] == 0
+
+
+def test_everything_that_blocks_an_image_is_said_at_once(project, capsys):
+    (project / "images/far.yaml").write_text(FAR)
+    code, out, _ = build(capsys, "plan", "far", "--format", "json")
+    assert code == 1
+    found = [(item["code"], item["source"]["line"]) for item in json.loads(out)["diagnostics"]]
+    assert found == [("machine-unsupported", 6), ("destination-unsupported", 9)]
+
+
+def test_a_blocked_plan_says_that_it_was_saved(project, capsys):
+    (project / "images/far.yaml").write_text(FAR)
+    for targets, end in (([], "To do exactly this:  build apply p"), (["far"], None)):
+        code, out, err = build(capsys, "plan", "--out", "p", *targets)
+        assert code == 1
+        assert Path("p").exists()
+        saved = next(line for line in out.splitlines() if line.startswith("Saved p (id "))
+        assert out.splitlines()[-1] == (end or saved)
+        assert "so this plan is not complete (it was saved to p)\n" in err
+    _, out, err = build(capsys, "plan", "--out", "p", "--format", "json")
+    assert "(it was saved to p)" in err
 
 
 def test_json_is_one_document_as_the_schema_says_and_holds_no_secret(project, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from builder.cli.app import invoke
 from builder.records.journal import Journal
 from builder.records.store import Store
 from builder.secrets import Redactor
-from tests.unit.cli.projects import TIDY, make_project, publish_all
+from tests.unit.cli.projects import FAR, TIDY, make_project, publish_all
 
 
 @pytest.fixture
@@ -33,6 +33,19 @@ def test_versions_of_an_image(project, capsys):
     assert rows[1][:2] == ["1.0.0", "2026-11-23T04:10:02+00:00"]
     (held,) = json.loads(build(capsys, "show", "web", "--format", "json")[1])["destinations"]
     assert held["newest"] == "1.0.0"
+
+
+def test_a_destination_that_can_not_be_served_hides_no_other(project, capsys):
+    (project / "images/far.yaml").write_text(FAR)
+    code, out, _ = build(capsys, "show", "far")
+    assert code == 0
+    assert out == (
+        "far at gallery\n  can't be looked at: publishing to gallery is not possible in this version of build\n"
+        "far at directory gallery\n  no versions yet\n"
+    )
+    code, out, _ = build(capsys, "show")
+    assert code == 0
+    assert "  far    not known           gallery\n  far    none                directory gallery\n" in out
 
 
 def test_a_run(project, capsys):
