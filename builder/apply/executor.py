@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +15,21 @@ from builder import __version__, secrets
 from builder.apply.image import ImageBuild
 from builder.destinations.base import Destination
 from builder.errors import BuildError, Interrupted, SomeImagesFailed
-from builder.events import ImageFailed, ImageFinished, ImageStarted, Listener, LockWait, RunFinished, RunStarted
+from builder.events import (
+    ImageFailed,
+    ImageFinished,
+    ImageStarted,
+    Listener,
+    LockWait,
+    RunFinished,
+    RunStarted,
+)
 from builder.machines.base import Machine
 from builder.model.artifact import Manifest
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.run import Run
 from builder.model.spec import ImageDocument, ImageSpec
-from builder.records.journal import Journal
+from builder.records.journal import Journal, NoJournal
 from builder.records.leases import lease
 from builder.records.store import Store
 from builder.secrets import Redactor
@@ -92,15 +100,12 @@ class Executor:
         todo = self._to_do(plan)
         emit = self.tools.listener
         with ExitStack() as stack:
-            stack.enter_context(self.tools.store.alive(self.run_id))
-            journal = stack.enter_context(Journal(self.folder, self.tools.redactor))
+            journal = self._begin(stack)
             names = tuple(item.image for item in todo)
             emit(RunStarted(run=self.run_id, plan=plan.id, images=names))
             journal.write("run.begin", run=self.run_id, plan=plan.id, images=names, tool=__version__)
             if not self.options.dry_run:
-                gone = self.tools.store.sweep()
-                if gone:
-                    journal.write("sweep", removed=[entry.name for entry in gone])
+                self._sweep(journal)
             for item in todo:
                 self._outcomes[item.image] = self._carry_out(item, journal)
                 if self._outcomes[item.image].error is not None and (
@@ -109,7 +114,11 @@ class Executor:
                     break
             failed = [outcome for outcome in self._outcomes.values() if outcome.error is not None]
             done = len(self._outcomes) - len(failed)
-            journal.write("run.end", done=done, failed=[outcome.image for outcome in failed])
+            names_failed = [outcome.image for outcome in failed]
+            if failed and failed[0].error is not None:
+                journal.write_failure(failed[0].error, "run.end", done=done, failed=names_failed)
+            else:
+                journal.write("run.end", done=done, failed=names_failed)
             emit(
                 RunFinished(
                     run=self.run_id,
@@ -124,6 +133,21 @@ class Executor:
         if not self.options.dry_run:
             self.tools.store.mark_applied(plan.id, self.run_id)
         return list(self._outcomes.values())
+
+    def _begin(self, stack: ExitStack) -> Journal:
+        """Mark the run as alive, and open its journal; a dry run leaves no trace."""
+        if self.options.dry_run:
+            return NoJournal()
+        stack.enter_context(self.tools.store.alive(self.run_id))
+        return stack.enter_context(Journal(self.folder, self.tools.redactor))
+
+    def _sweep(self, journal: Journal) -> None:
+        """Remove what dead runs left half made. What can't be removed is in nobody's way, so the run goes on."""
+        gone = self.tools.store.sweep(
+            lambda path, error: journal.write("sweep.failed", path=str(path), error=str(error))
+        )
+        if gone:
+            journal.write("sweep", removed=[entry.name for entry in gone])
 
     @staticmethod
     def _raise(failed: Sequence[Outcome], total: int) -> None:
@@ -151,17 +175,17 @@ class Executor:
         emit = self.tools.listener
         log = self.folder / f"{item.image}.log"
         emit(ImageStarted(image=item.image, action=str(item.action), steps=len(item.steps)))
-        journal.write("image.begin", image=item.image, action=str(item.action), version=item.version)
         try:
+            journal.write("image.begin", image=item.image, action=str(item.action), version=item.version)
             build = self._build(item, journal, log)
+            locations = tuple(build.context.locations)
+            journal.write("image.end", image=item.image, version=item.version, locations=locations)
         except BuildError as error:
             return self._failed(item, error, journal, log, time.monotonic() - started)
         except OSError as error:
             wrapped = BuildError(f"{error.filename or 'the system'}: {error.strerror}", code="system-error")
             wrapped.__cause__ = error
             return self._failed(item, wrapped, journal, log, time.monotonic() - started)
-        locations = tuple(build.context.locations)
-        journal.write("image.end", image=item.image, version=item.version, locations=locations)
         emit(
             ImageFinished(
                 image=item.image,
@@ -177,7 +201,7 @@ class Executor:
         redact = self.tools.redactor.text
         error.message = redact(error.message)
         error.detail = redact(error.detail) if error.detail else None
-        journal.write("image.failed", image=item.image, code=error.code, error=error.message)
+        journal.write_failure(error, "image.failed", image=item.image, code=error.code, error=error.message)
         self.tools.listener(
             ImageFailed(
                 image=item.image,
@@ -221,17 +245,22 @@ class Executor:
             log=log,
             dry_run=self.options.dry_run,
         )
-        with lease(
+        with self._lease(item):
+            if not build.made_elsewhere():
+                build.carry_out()
+        return build
+
+    def _lease(self, item: ImagePlan) -> AbstractContextManager[None]:
+        if self.options.dry_run:
+            return nullcontext()
+        return lease(
             self.tools.store.locks / f"{item.image}.lock",
             what=f"image {item.image}",
             run=self.run_id,
             timeout=self.options.lock_timeout,
             on_wait=lambda holder: self.tools.listener(LockWait(image=item.image, holder=holder)),
             stop=self.tools.stop,
-        ):
-            if not build.made_elsewhere():
-                build.carry_out()
-        return build
+        )
 
     def _find_base(self, name: str, digest: str) -> tuple[Path, Manifest]:
         """The published version of another image of this project that has a digest."""

@@ -13,7 +13,7 @@ DAYS = 14
 
 def command(
     days: Annotated[
-        int, typer.Option("--days", min=0, help="Keep checkpoints that were made in the last N days.")
+        int, typer.Option("--days", min=0, help="Keep checkpoints, runs and downloads of the last N days.")
     ] = DAYS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     environment: Environment = None,
@@ -21,23 +21,33 @@ def command(
 ) -> None:
     """Remove left-overs of dead runs, and checkpoints that neither a present spec nor its newest version stands on.
 
-    Versions in galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
+    Old runs' records and old downloads go, too. Versions in galleries are never touched. Losing a checkpoint costs
+    time at the next build, nothing else.
     """
-    from builder.apply.collect import collect
+    from builder.apply.collect import Needed, collect
     from builder.cli.planning import PlanRequest, make_plan
     from builder.destinations.registry import destinations_for
+    from builder.model.plan import Action
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
     from builder.report.units import bytes_text
 
     planned = make_plan(PlanRequest(environment=environment, variables=parse_variables(variables)))
-    needed = {item.step.digest for image in planned.plan.images for item in image.steps}
+    checkpoints = {item.step.digest for image in planned.plan.images for item in image.steps}
+    artifacts = {(item.step.digest, image.image) for image in planned.plan.images for item in image.steps}
+    adopted = {(image.start, image.image) for image in planned.plan.images if image.action == Action.ADOPT}
+    blocked = frozenset(image.image for image in planned.plan.images if image.action == Action.BLOCKED)
     for document in planned.loaded.documents:
         image = document.render(NEUTRAL_VERSION)
         for destination in destinations_for(image):
             newest = destination.observe(image).newest
             if newest is not None and newest.manifest is not None:
-                needed |= {str(step["digest"]) for step in newest.manifest.steps}
+                # Steps of other versions of this tool may have no digest
+                steps = {str(step["digest"]) for step in newest.manifest.steps if step.get("digest")}
+                checkpoints |= steps
+                # What a version holds is not captured twice, unless the plan is to publish it again
+                artifacts -= {(digest, image.name) for digest in steps} - adopted
+    needed = Needed(frozenset(checkpoints), frozenset(artifacts), blocked)
     found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
     for removed in found:
         print(f"- {removed.what}  {bytes_text(removed.size)}")

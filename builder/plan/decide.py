@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from builder.destinations.base import Destination
@@ -42,14 +42,9 @@ class Decision:
     files: tuple[FileInput, ...] = ()
 
 
-def decide(situation: Situation, machine: Machine, base: Base | None, adopted: Set[str] = frozenset()) -> Decision:
-    """What happens to an active image. Raises BuildError when that can't be found out.
-
-    `adopted` are captured artifacts that other images of the plan take: each is published once, then it is gone.
-    """
+def decide(situation: Situation, machine: Machine, base: Base | None) -> Decision:
+    """What happens to an active image. Raises BuildError when that can't be found out."""
     facts = machine.observe(situation.image)
-    if adopted:
-        facts = replace(facts, artifacts=facts.artifacts - adopted)
     if base is not None:
         facts = replace(facts, source={"image": base.name, "version": base.version, "digest": base.digest})
     return _Decider(situation, machine, facts, base.name if base else None).decide()

@@ -138,7 +138,6 @@ class _Work:
         self.plans: dict[str, ImagePlan] = {}
         self.observed: dict[str, Any] = {}
         self.files: dict[str, str] = {}
-        self.adopted: set[str] = set()
 
     def plan(self, name: str) -> None:
         """Plan one image, after its base."""
@@ -183,11 +182,9 @@ class _Work:
         if image.state == "retired":
             return retire(situation)
         base = self._base(image)
-        decision = decide(situation, self.planner.machine_for(image), base, self.adopted)
+        decision = decide(situation, self.planner.machine_for(image), base)
         self.files.update((file.path, file.sha256) for file in decision.files)
         plan = decision.plan
-        if plan.action == Action.ADOPT and plan.start:
-            self.adopted.add(plan.start)
         waits = self._waits_for(plan)
         if waits in self.excluded:
             message = f"it stands on image {waits}, which has to be built first and is excluded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,16 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:  # noqa: ANN401 - any JSON
     """Write JSON that people may read: indented, keys in their order, a final newline."""
     write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), mode=mode)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it. What somebody else removes meanwhile is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=_unless_gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _unless_gone(_call: object, _path: str, error: tuple[type[BaseException], BaseException, Any]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from builder.records.files import write_json
@@ -16,11 +17,15 @@ SETTLED_SECONDS = 2.0
 
 
 class FileHashes:
-    """The hashes of one project. An entry holds while the file's inode, size, and both times stay as they were."""
+    """The hashes of one project. An entry holds while the file's inode, size, and both times stay as they were.
+
+    They are kept in `path` once its folder exists, which looking alone doesn't make.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, list[object]] | None = None
+        self._unsaved = False
 
     def sha256(self, path: Path) -> str:
         """The sha256 of a file, as hex. Raises OSError when it can't be read."""
@@ -29,18 +34,30 @@ class FileHashes:
         known = self._load()
         found = known.get(str(path))
         if found is not None and found[:-1] == identity:
+            self._save()
             return str(found[-1])
         with path.open("rb") as file:
             value = hashlib.file_digest(file, "sha256").hexdigest()
         if facts.st_size >= SMALLEST_REMEMBERED and time.time() - facts.st_ctime > SETTLED_SECONDS:
             known[str(path)] = [*identity, value]
-            write_json(self._path, known)
+            self._unsaved = True
+            self._save()
         return value
+
+    def _save(self) -> None:
+        if not self._unsaved or not self._path.parent.is_dir():
+            return
+        # Forgetting costs time alone: a plan by someone who may read the store only is as good
+        with suppress(OSError):
+            write_json(self._path, self._known)
+        self._unsaved = False
 
     def _load(self) -> dict[str, list[object]]:
         if self._known is None:
             try:
-                self._known = dict(json.loads(self._path.read_text()))
-            except (FileNotFoundError, json.JSONDecodeError):
-                self._known = {}
+                known = json.loads(self._path.read_text())
+            except (OSError, ValueError):
+                known = {}
+            entries = known.items() if isinstance(known, dict) else ()
+            self._known = {path: entry for path, entry in entries if isinstance(entry, list)}
         return self._known

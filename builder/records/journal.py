@@ -33,10 +33,26 @@ class Journal:
 
     def write(self, entry: str, **facts: Any) -> None:  # noqa: ANN401 - facts are whatever JSON the entry needs
         """Append one entry; it is on disk when this returns."""
-        line = json.dumps({"time": datetime.now(UTC).isoformat(), "entry": entry, **facts}, ensure_ascii=False)
+        text = json.dumps({"time": datetime.now(UTC).isoformat(), "entry": entry, **facts}, ensure_ascii=False)
+        line = (self._redactor.text(text) + "\n").encode(errors="backslashreplace")
         with self._lock:
-            os.write(self._descriptor, (self._redactor.text(line) + "\n").encode())
-            os.fsync(self._descriptor)
+            before = os.fstat(self._descriptor).st_size
+            try:
+                # A write may take a part alone (a disk that is nearly full, a signal)
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+                os.fsync(self._descriptor)
+            except OSError:
+                # Half a line would hide what is written after it
+                os.ftruncate(self._descriptor, before)
+                raise
+
+    def write_failure(self, failure: BaseException, entry: str, /, **facts: Any) -> None:  # noqa: ANN401
+        """Append an entry about a failure, which stays what is told when the entry can't be written; it gets a note."""
+        try:
+            self.write(entry, **facts)
+        except OSError as lost:
+            failure.add_note(f"the journal can't be written: {lost.strerror or lost}")
 
     @contextmanager
     def effect(self, name: str, **facts: Any) -> Iterator[None]:  # noqa: ANN401
@@ -45,7 +61,7 @@ class Journal:
         try:
             yield
         except BaseException as error:
-            self.write(f"{name}.failed", **facts, error=str(error))
+            self.write_failure(error, f"{name}.failed", **facts, error=str(error))
             raise
         self.write(f"{name}.end", **facts)
 
@@ -60,6 +76,19 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class NoJournal(Journal):
+    """The journal of a run without effects: there is nothing to remember."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, entry: str, **facts: Any) -> None:  # noqa: ANN401
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

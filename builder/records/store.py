@@ -9,21 +9,29 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from builder.records.files import sync_folder, write_json
+from builder.errors import BuildError
+from builder.records.files import remove_tree, sync_folder, write_json
 from builder.records.hashes import FileHashes
 
 CHECKPOINT_FILE = "checkpoint.json"
 ARTIFACT_FILE = "artifact.json"
 ALIVE_FILE = "alive"
 NEW = ".new-"
+# What a run is called (`new_run_id`). Image names, which follow it in names of folders, may have dashes as well
+RUN_ID = re.compile(r"\d{8}t\d{6}-[0-9a-f]{6}")
+# Held by every run while it lives, and by whoever collects garbage alone. Image names don't begin with a dot
+STORE_LOCK = ".store.lock"
+SWEEP_LOCK = ".sweep.lock"
+KEEP_LOCK = ".keep.lock"
 
 
 def _hex(digest: str) -> str:
@@ -32,7 +40,11 @@ def _hex(digest: str) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The machine's disks after a step. `disks` are file names in `folder`: the OS disk's, then data disks by LUN."""
+    """The machine's disks after a step. `disks` are file names in `folder`: the OS disk's, then data disks by LUN.
+
+    Equal digests are equal steps, not equal blocks: `made` tells two makings of a checkpoint apart, and a layer stands
+    on the one making of its parent that `parent_made` names.
+    """
 
     digest: str
     parent: str | None
@@ -40,6 +52,8 @@ class Checkpoint:
     luns: tuple[int | None, ...]
     folder: Path
     title: str = ""
+    made: str = ""
+    parent_made: str = ""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -63,99 +77,157 @@ class Store:
 
     @cached_property
     def known_checkpoints(self) -> frozenset[str]:
-        """The digests of all whole checkpoints, as they were when first asked."""
-        return frozenset(self._digests(self.checkpoints, CHECKPOINT_FILE))
+        """The digests of the checkpoints that can be stood on, as they were when first asked.
 
-    @cached_property
-    def known_artifacts(self) -> frozenset[str]:
-        """The digests of all captured artifacts that no version holds yet, as they were when first asked."""
-        return frozenset(self._digests(self.artifacts, ARTIFACT_FILE))
+        Their layers are there, and so are those of all that they stand on.
+        """
+        return frozenset(whole({found.digest: found for found in self.all_checkpoints()}))
 
-    @staticmethod
-    def _digests(folder: Path, marker: str) -> Iterator[str]:
-        if not folder.is_dir():
-            return
-        for entry in os.scandir(folder):
-            if not entry.name.startswith(".") and Path(entry.path, marker).exists():
-                yield f"sha256:{entry.name}"
+    def all_checkpoints(self) -> Iterator[Checkpoint]:
+        """Everything that has the name of a checkpoint and can be read, also when its layers or parents are gone."""
+        for name in _names(self.checkpoints):
+            try:
+                yield self.checkpoint(f"sha256:{name}")
+            except FileNotFoundError:
+                continue  # no checkpoint, or gone since its name was read
+
+    def damaged_checkpoints(self) -> list[Path]:
+        """The folders that have the name of a checkpoint, and nothing that can be understood in them."""
+        good = {_hex(found.digest) for found in self.all_checkpoints()}
+        return [self.checkpoints / name for name in sorted(_names(self.checkpoints)) if name not in good]
 
     def checkpoint(self, digest: str) -> Checkpoint:
-        """A whole checkpoint. Raises FileNotFoundError when there is none."""
+        """A checkpoint. Raises FileNotFoundError when there is none, or its facts can't be understood."""
         folder = self.checkpoints / _hex(digest)
-        facts = json.loads((folder / CHECKPOINT_FILE).read_text())
-        return Checkpoint(
-            digest=digest,
-            parent=facts["parent"],
-            disks=tuple(facts["disks"]),
-            luns=tuple(facts["luns"]),
-            folder=folder,
-            title=facts["title"],
-        )
+        try:
+            facts = json.loads((folder / CHECKPOINT_FILE).read_text())
+            return Checkpoint(
+                digest=digest,
+                parent=facts["parent"],
+                disks=tuple(facts["disks"]),
+                luns=tuple(facts["luns"]),
+                folder=folder,
+                title=facts["title"],
+                made=facts.get("made", ""),
+                parent_made=facts.get("parent_made", ""),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, NotADirectoryError) as error:
+            raise FileNotFoundError(f"{folder} is no checkpoint") from error
+
+    def _is_whole(self, digest: str) -> bool:
+        """Whether a checkpoint can be stood on, now."""
+        found: dict[str, Checkpoint] = {}
+        standing: str | None = digest
+        while standing is not None and standing not in found:
+            try:
+                found[standing] = self.checkpoint(standing)
+            except FileNotFoundError:
+                return False
+            standing = found[standing].parent
+        return digest in whole(found)
 
     def new_checkpoint(self, digest: str, run: str) -> Path:
         """An empty folder to make a checkpoint in, beside its final place so that backing names stay right."""
-        return self._new(self.checkpoints, digest, run)
+        return self._new(self.checkpoints, run, _hex(digest)[:16])
 
-    def keep_checkpoint(self, folder: Path, checkpoint: Checkpoint, *, replace: bool = False) -> Checkpoint:
-        """Make a folder from `new_checkpoint` the checkpoint of its digest, atomically.
+    def keep_checkpoint(self, folder: Path, checkpoint: Checkpoint, *, replace_whole: bool = False) -> Checkpoint:
+        """Make a folder from `new_checkpoint` the checkpoint of its digest, atomically. Returns the one that is kept.
 
-        `replace` is for checkpoints that no layer can stand on; another that is there already stays.
+        One that is there already stays, unless it can't be stood on. `replace_whole` is for checkpoints that no layer
+        stands on.
         """
-        facts = {
-            "digest": checkpoint.digest,
-            "parent": checkpoint.parent,
-            "disks": list(checkpoint.disks),
-            "luns": list(checkpoint.luns),
-            "title": checkpoint.title,
-        }
         final = self.checkpoints / _hex(checkpoint.digest)
-        if replace and final.exists():
-            self._remove(final)
-        self._keep(folder, final, CHECKPOINT_FILE, facts)
-        return Checkpoint(**{**checkpoint.__dict__, "folder": final})
+        made = replace(checkpoint, folder=final, made=uuid.uuid4().hex)
+        facts = {
+            "digest": made.digest,
+            "parent": made.parent,
+            "disks": list(made.disks),
+            "luns": list(made.luns),
+            "title": made.title,
+            "made": made.made,
+            "parent_made": made.parent_made,
+        }
+        write_json(folder / CHECKPOINT_FILE, facts)
+        # Images of parallel runs share checkpoints: between the look and the rename no other run may keep its own
+        with self._lock(KEEP_LOCK):
+            theirs = not replace_whole and self._is_whole(checkpoint.digest)
+            if not theirs:
+                self._put(folder, final)
+        if theirs:
+            # Layers may stand on the one that is there: equal digests are equal results, so ours can go
+            remove_tree(folder)
+            return self.checkpoint(checkpoint.digest)
+        return made
 
-    def new_artifact(self, digest: str, run: str) -> Path:
+    @cached_property
+    def _artifacts(self) -> dict[tuple[str, str], Path]:
+        found = {}
+        for name in _names(self.artifacts):
+            digits, _, image = name.partition("-")
+            if (self.artifacts / name / ARTIFACT_FILE).exists():
+                found[(f"sha256:{digits}", image)] = self.artifacts / name
+        return found
+
+    @property
+    def all_artifacts(self) -> Mapping[tuple[str, str], Path]:
+        """The folders of all captured artifacts by digest and image, as they were when first asked."""
+        return self._artifacts
+
+    def known_artifacts(self, image: str) -> frozenset[str]:
+        """The digests of an image's captured artifacts that no version holds yet, as they were when first asked."""
+        return frozenset(digest for digest, owner in self._artifacts if owner == image)
+
+    def _artifact_folder(self, digest: str, image: str) -> Path:
+        """Each image has its own: images of equal content are published, and their artifacts dropped, one by one."""
+        return self.artifacts / f"{_hex(digest)}-{image}"
+
+    def new_artifact(self, digest: str, image: str, run: str) -> Path:
         """An empty folder to capture into."""
-        return self._new(self.artifacts, digest, run)
+        return self._new(self.artifacts, run, f"{_hex(digest)[:16]}-{image}")
 
-    def keep_artifact(self, folder: Path, digest: str, facts: Mapping[str, Any]) -> Path:
-        """Make a folder from `new_artifact` the artifact of its digest, atomically."""
-        return self._keep(folder, self.artifacts / _hex(digest), ARTIFACT_FILE, facts)
+    def keep_artifact(self, folder: Path, digest: str, image: str, facts: Mapping[str, Any]) -> Path:
+        """Make a folder from `new_artifact` the artifact of its digest and image, atomically; an older one goes."""
+        final = self._artifact_folder(digest, image)
+        write_json(folder / ARTIFACT_FILE, facts)
+        self._put(folder, final)
+        return final
 
-    def artifact(self, digest: str) -> tuple[Path, dict[str, Any]]:
+    def artifact(self, digest: str, image: str) -> tuple[Path, dict[str, Any]]:
         """A captured artifact: its folder and facts. Raises FileNotFoundError when there is none."""
-        folder = self.artifacts / _hex(digest)
+        folder = self._artifact_folder(digest, image)
         return folder, json.loads((folder / ARTIFACT_FILE).read_text())
 
-    def drop_artifact(self, digest: str) -> None:
+    def drop_artifact(self, digest: str, image: str, run: str) -> None:
         """Remove an artifact whose versions are published."""
-        folder = self.artifacts / _hex(digest)
+        folder = self._artifact_folder(digest, image)
         if folder.exists():
-            self._remove(folder)
+            self.remove(folder, run)
 
-    def _new(self, parent: Path, digest: str, run: str) -> Path:
-        folder = parent / f"{NEW}{run}-{_hex(digest)[:16]}"
+    @staticmethod
+    def _new(parent: Path, run: str, name: str) -> Path:
+        folder = parent / f"{NEW}{run}-{name}"
         if folder.exists():
-            shutil.rmtree(folder)
+            remove_tree(folder)
         folder.mkdir(parents=True)
         return folder
 
-    @staticmethod
-    def _keep(folder: Path, final: Path, marker: str, facts: Mapping[str, Any]) -> Path:
-        write_json(folder / marker, facts)
-        if (final / marker).exists():
-            # Layers may stand on the one that is there: equal digests are equal results, so ours can go
-            shutil.rmtree(folder)
-            return final
+    def _put(self, folder: Path, final: Path) -> None:
+        """Give a new folder its name, in place of what has it."""
+        if final.exists():
+            found = RUN_ID.match(folder.name.removeprefix(NEW))
+            self.remove(final, found.group() if found else "")
         folder.rename(final)
         sync_folder(final.parent)
-        return final
 
     @staticmethod
-    def _remove(folder: Path) -> None:
-        doomed = folder.with_name(f"{NEW}removed-{os.getpid()}-{folder.name[:16]}")
+    def remove(folder: Path, run: str = "") -> None:
+        """Remove something that has a name: first the name, so that nothing is ever half there.
+
+        `run` is the live run that removes it, whose business it is until that run ends.
+        """
+        doomed = folder.with_name(f"{NEW}{run or 'removed'}-{uuid.uuid4().hex[:8]}-{folder.name[:16]}")
         folder.rename(doomed)
-        shutil.rmtree(doomed)
+        remove_tree(doomed)
 
     def run_folder(self, run: str) -> Path:
         """Where a run keeps its journal and log."""
@@ -171,10 +243,10 @@ class Store:
 
     @contextmanager
     def alive(self, run: str) -> Iterator[None]:
-        """Mark a run as alive for the length of the block, so that nobody sweeps what it is making."""
+        """Mark a run as alive for the length of the block, so that nobody removes what it makes or stands on."""
         folder = self.run_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ALIVE_FILE).open("w") as file:
+        with self._lock(STORE_LOCK, fcntl.LOCK_SH), (folder / ALIVE_FILE).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -182,28 +254,94 @@ class Store:
         """Whether the process of a run still lives (the kernel drops its lock when it dies)."""
         try:
             with (self.run_folder(run) / ALIVE_FILE).open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Shared: two that ask at once must not take each other for the run
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
         except BlockingIOError:
             return True
         return False
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the store while no run is alive; runs that start meanwhile wait. Raises BuildError (`store-busy`)."""
+        try:
+            lock = self._lock(STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.__enter__()
+        except BlockingIOError as error:
+            raise BuildError(
+                "a run works with the local store now",
+                code="store-busy",
+                hint="wait for it to end (`build show` lists the runs), and do this again",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+
+    @contextmanager
+    def _lock(self, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+        """Hold one of the store's own locks. Raises BlockingIOError when `how` says not to wait."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        with (self.locks / name).open("a") as file:
+            fcntl.flock(file, how)
+            yield
+
     def leftovers(self) -> list[Path]:
-        """What dead runs left half made: new checkpoints and artifacts without a name, and work folders."""
+        """What dead runs left half made: checkpoints and artifacts without a name, work folders, parts of downloads."""
         found = []
-        for folder in (self.checkpoints, self.artifacts, self.work):
-            for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if folder != self.work and not entry.name.startswith(NEW):
-                    continue
-                run = entry.name.removeprefix(NEW).rsplit("-", 1)[0]
-                if not self.is_alive(run):
-                    found.append(entry)
+        for folder, prefix in ((self.checkpoints, NEW), (self.artifacts, NEW), (self.work, ""), (self.sources, ".")):
+            for name in _names(folder, prefix):
+                # A part of a download begins with its digest; everything else begins with its run
+                run = RUN_ID.search(name) if folder == self.sources else RUN_ID.match(name.removeprefix(NEW))
+                if run is None or not self.is_alive(run.group()):
+                    found.append(folder / name)
         return found
 
-    def sweep(self) -> list[Path]:
-        """Remove what dead runs left half made; returns what was removed."""
-        gone = self.leftovers()
-        for entry in gone:
-            shutil.rmtree(entry, ignore_errors=False)
+    def sweep(self, on_error: Callable[[Path, OSError], None]) -> list[Path]:
+        """Remove what dead runs left half made; returns what was removed.
+
+        Nothing is done while another run sweeps. What can't be removed stays, and `on_error` is told.
+        """
+        gone = []
+        try:
+            with self._lock(SWEEP_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for entry in self.leftovers():
+                    try:
+                        remove_tree(entry)
+                        gone.append(entry)
+                    except OSError as error:
+                        on_error(entry, error)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            on_error(self.root, error)
         return gone
+
+
+def whole(found: Mapping[str, Checkpoint]) -> Iterator[str]:
+    """Which of these checkpoints (by digest) can be stood on: with all layers, on parents that can be, of one making.
+
+    Looks at each once, however they stand on each other.
+    """
+    good: dict[str, bool] = {}
+    for digest in found:
+        chain = []
+        standing: str | None = digest
+        while standing is not None and standing in found and standing not in good:
+            good[standing] = False  # until its parents were seen; it ends a ring, too
+            chain.append(found[standing])
+            standing = found[standing].parent
+        for checkpoint in reversed(chain):
+            parent = found.get(checkpoint.parent or "")
+            stands = checkpoint.parent is None or (
+                parent is not None and good[parent.digest] and parent.made == checkpoint.parent_made
+            )
+            good[checkpoint.digest] = stands and all(path.is_file() for path in checkpoint.paths)
+    return (digest for digest, can in good.items() if can)
+
+
+def _names(folder: Path, prefix: str = "") -> list[str]:
+    """The names in a folder that begin with `prefix`; without one, those that are nobody's work under way."""
+    entries = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+    return sorted(name for name in entries if name.startswith(prefix) and (prefix or name[0] != "."))

@@ -7,6 +7,8 @@ that layer, which stays as the checkpoint to compare them with.
 
 from __future__ import annotations
 
+import shutil
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,9 +85,10 @@ def _write(step: Step, context: StepContext, inventory: Inventory) -> Artifact:
 
     session: LocalSession = context.session
     store, run = session.store, context.run
-    folder = store.new_artifact(step.digest, run.id)
     disks = []
-    with run.effect("capture", digest=step.digest):
+    with run.effect("capture", digest=step.digest), ExitStack() as stack:
+        folder = store.new_artifact(step.digest, run.image.name, run.id)
+        stack.callback(shutil.rmtree, folder)
         for name, lun in session.disks:
             if lun is not None and step.inputs["kind"] == "osImage":
                 continue
@@ -98,7 +101,9 @@ def _write(step: Step, context: StepContext, inventory: Inventory) -> Artifact:
             )
             disks.append(CapturedDisk(target.stem, lun, captured.size, captured.digest, captured.data_bytes, target))
         artifact = Artifact(run.image.name, step.digest, bool(step.inputs["generalized"]), tuple(disks), folder)
-        return save_capture(store, folder, artifact, inventory).artifact
+        saved = save_capture(store, folder, artifact, inventory)
+        stack.pop_all()
+        return saved.artifact
 
 
 def _tell(context: StepContext, doing: str, done: int, total: int) -> None:

@@ -27,13 +27,13 @@ def save_capture(store: Store, folder: Path, artifact: Artifact, inventory: Inve
         "disks": [{**asdict(disk), "path": disk.path.name} for disk in artifact.disks],
         "inventory": inventory.as_dict(),
     }
-    store.keep_artifact(folder, artifact.digest, facts)
-    return load_capture(store, artifact.digest)
+    store.keep_artifact(folder, artifact.digest, artifact.image, facts)
+    return load_capture(store, artifact.digest, artifact.image)
 
 
-def load_capture(store: Store, digest: str) -> SavedCapture:
-    """The artifact of a digest. Raises FileNotFoundError when the store has none."""
-    folder, facts = store.artifact(digest)
+def load_capture(store: Store, digest: str, image: str) -> SavedCapture:
+    """An image's artifact of a digest. Raises FileNotFoundError when the store has none."""
+    folder, facts = store.artifact(digest, image)
     disks = tuple(CapturedDisk(**{**disk, "path": folder / disk["path"]}) for disk in facts["disks"])
     artifact = Artifact(
         image=facts["image"], digest=digest, generalized=facts["generalized"], disks=disks, folder=folder

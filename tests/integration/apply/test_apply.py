@@ -131,7 +131,7 @@ def test_a_dry_run_has_no_effects(project: Project) -> None:
     assert result.code == 0, result.text
     assert "last.sh" in result.text
     assert project.versions() == []
-    assert not (project.root / ".build/checkpoints").exists()
+    assert not (project.root / ".build").exists()
 
 
 def test_without_yes_somebody_has_to_say_it(project: Project) -> None:

@@ -82,10 +82,10 @@ class TestActions:
         ]
         assert image.start == captured
 
-    def test_an_artifact_is_adopted_once_even_when_two_images_are_the_same(self):
+    def test_images_of_equal_content_adopt_an_artifact_each(self):
         world = World([document("web"), document("twin")])
         world.artifacts = {item.step.digest for item in world.plan().images[0].steps if item.step.kind == "capture"}
-        assert actions(world.plan()) == {"web": "adopt", "twin": "build"}
+        assert actions(world.plan()) == {"web": "adopt", "twin": "adopt"}
 
     def test_the_deepest_checkpoint_counts_even_when_earlier_ones_are_gone(self):
         world = World([document("web", prepare=[*NGINX, *APACHE])])

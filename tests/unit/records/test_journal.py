@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,47 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
 
 def test_no_journal_reads_as_empty(tmp_path: Path) -> None:
     assert journal.read(tmp_path / "absent") == []
+
+
+def test_a_write_that_takes_a_part_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with Journal(tmp_path, Redactor()) as written:
+        monkeypatch.setattr("os.write", lambda descriptor, data: write(descriptor, data[:7]))
+        written.write("one", text="é" * 20)
+        monkeypatch.undo()
+    assert journal.read(tmp_path)[0]["text"] == "é" * 20
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line can still be written, the rest can't."""
+    write, calls = os.write, []
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:9])
+
+    monkeypatch.setattr("os.write", refuse)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(tmp_path, Redactor()) as written:
+        written.write("one")
+        full_disk(monkeypatch)
+        with pytest.raises(OSError, match="No space"):
+            written.write("two")
+        monkeypatch.undo()
+        written.write("three")
+    assert entries(tmp_path) == ["one", "three"]
+
+
+def test_an_error_that_can_t_be_journalled_is_still_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        Journal(tmp_path, Redactor()) as written,
+        pytest.raises(ValueError, match="the reason") as caught,
+        written.effect("step"),
+    ):
+        full_disk(monkeypatch)
+        raise ValueError("the reason")
+    assert caught.value.__notes__ == ["the journal can't be written: No space left on device"]
