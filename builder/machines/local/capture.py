@@ -21,6 +21,7 @@ from builder.model.spec import ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Stage, Step
 
 if TYPE_CHECKING:
+    from builder.disk.system import OpenedSystem
     from builder.disk.tree import GuestTree
     from builder.machines.local.session import LocalSession
 
@@ -52,13 +53,50 @@ def _run_capture(step: Step, context: StepContext) -> None:
     image = context.run.image
     context.progress(0, None, "", "checking what is on the disks")
     system = session.open_to_capture()
+    _refuse_lost_data(step, context)
     _verify(system.tree, image)
+    _refuse_unseen(system, image)
     inventory = read_inventory(system.tree, paths_of_ours(image))
     context.progress(0, None, "", "letting go of freed blocks")
     trim(system)
     session.close_system()
     context.inventory = inventory
     context.artifact = _write(step, context, inventory)
+
+
+def _refuse_lost_data(step: Step, context: StepContext) -> None:
+    """An OS image leaves data disks behind, also those that the source brought."""
+    session: LocalSession = context.session
+    data = [str(lun) for _, lun in session.disks if lun is not None]
+    if step.inputs["kind"] == "osImage" and data:
+        raise BuildError(
+            f"this machine has data disks (LUN {', '.join(data)}), which an OS image leaves behind with what is on them",
+            code="data-disks-left",
+            where=step.place,
+            hint="write `capture: {kind: vmImage}`",
+        )
+
+
+def _refuse_unseen(system: OpenedSystem, image: ImageSpec) -> None:
+    """A filesystem that was not mounted was neither cleaned nor scanned: nobody knows what it carries."""
+    if image.generalize is None:
+        return
+    from builder.disk.filesystems import MOUNTABLE
+
+    seen = {filesystem.volume.name for filesystem in system.filesystems}
+    unseen = [
+        volume.name
+        for volume in system.volumes
+        if volume.content is not None and volume.content.type in MOUNTABLE and volume.name not in seen
+        if volume.disk.lun is None
+    ]
+    if unseen:
+        raise BuildError(
+            f"{', '.join(unseen)} holds a filesystem that the image's fstab does not mount, so it was not generalized",
+            code="not-generalized",
+            where=image.place("generalize"),
+            hint="name it in the image's fstab by UUID (a step can), remove it, or write `generalize: false`",
+        )
 
 
 def _verify(tree: GuestTree, image: ImageSpec) -> None:

@@ -202,7 +202,7 @@ def _run_disks(step: Step, context: StepContext) -> None:
     if step.inputs["os_size"] is not None:
         context.progress(0, None, "", "growing the OS disk")
         grow_disk(session.disk(OS_DISK), int(step.inputs["os_size"]), folder=session.work)
-    lines = []
+    lines: list[tuple[str, str]] = []
     for values in step.inputs["data"]:
         disk = DataDiskSpec(**values)
         identity = str(uuid.uuid5(DISK_NAMESPACE, f"{step.digest}/{disk.lun}"))
@@ -211,9 +211,11 @@ def _run_disks(step: Step, context: StepContext) -> None:
             # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
             options = "defaults,nofail,x-systemd.device-timeout=10s"
             target = fstab_field(disk.mount)
-            lines += [disk.mount, f"UUID={identity} {target} {disk.filesystem} {options} 0 2"]
-    if lines:
-        session.guest.execute(_fstab_script(lines), context.log)
+            lines.append((disk.mount, f"UUID={identity} {target} {disk.filesystem} {options} 0 2"))
+    # Parents first, each mounted before the next: the folder of a nested mount belongs on its parent's disk
+    for mount, line in sorted(lines, key=lambda item: item[0].rstrip("/").count("/")):
+        session.guest.execute(_fstab_script([mount, line]), context.log)
+        session.close_system()
 
 
 def _make_data_disk(disk: DataDiskSpec, identity: str, step: Step, context: StepContext) -> None:
@@ -247,6 +249,8 @@ def _fstab_script(mounts_and_lines: list[str]) -> GuestScript:
     """Make each mount point and add its line, given in turn as arguments."""
     return GuestScript(
         text="""
+# A last line without its newline would swallow the next one
+if [ -s /etc/fstab ] && [ -n "$(tail -c 1 /etc/fstab)" ]; then echo >> /etc/fstab; fi
 while [ $# -gt 0 ]; do
     mkdir -p -- "$1"
     printf '%s\\n' "$2" >> /etc/fstab

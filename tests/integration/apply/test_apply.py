@@ -441,3 +441,34 @@ def test_a_damaged_version_is_no_base(project: Project) -> None:
     result = project.apply("app")
     assert result.code == 1
     assert "changed" in result.err
+
+
+def test_nested_data_disks_are_mounted_parents_first(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    disks = (
+        "disks:\n  data:\n    - {lun: 0, size: 1GiB, filesystem: ext4, mount: /data/inner}\n"
+        "    - {lun: 1, size: 1GiB, filesystem: ext4, mount: /data}\n"
+    )
+    spec.write_text(spec.read_text().replace("prepare:\n", f"{disks}prepare:\n"))
+    project.write("scripts/last.sh", "#!/bin/sh\nprintf x > /etc/last-line\necho kept > /data/inner/here\n")
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert read(project.root / "gallery/tiny/1.0.0/data-0.vhd", "/here") == "kept\n"
+    fstab = read(project.root / "gallery/tiny/1.0.0/os.vhd", "/etc/fstab").splitlines()
+    assert [line.split()[1] for line in fstab if line.startswith("UUID=")] == ["/data", "/data/inner"]
+
+
+def test_an_os_image_of_a_machine_with_data_disks_is_refused(project: Project) -> None:
+    spec = project.root / "tiny.image.yaml"
+    disks = "disks:\n  data: [{lun: 0, size: 1GiB, filesystem: ext4, mount: /data}]\n"
+    spec.write_text(spec.read_text().replace("prepare:\n", f"{disks}prepare:\n"))
+    project.write(
+        "app.image.yaml",
+        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "prepare:\n  - run: echo x > /data/important\ncapture: {kind: osImage}\n"
+        "publish: {to: [{directory: {path: gallery}}]}\n",
+    )
+    result = project.apply()
+    assert result.code != 0
+    assert "data disk" in result.text
+    assert project.versions("app") == []
