@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
+from builder.spec.values import AS_WRITTEN, QUOTE_IT
 from builder.spec.yaml_text import plain
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ def _instance(error: ValidationError) -> Json:
     return error.instance
 
 
+def _schema(error: ValidationError) -> Mapping[str, Json]:
+    """The schema that the value breaks."""
+    return error.schema if isinstance(error.schema, Mapping) else {}
+
+
 def _type(path: KeyPath, error: ValidationError) -> Problem:
     wanted = [_rule(error)] if isinstance(_rule(error), str) else list(_rule(error))
     value = _instance(error)
@@ -122,8 +128,11 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
         found = next((empty[name] for name in wanted if name in empty), None)
         help = f"write {found}, or remove the key" if found else "write a value, or remove the key"
     elif "string" in wanted and isinstance(value, int | float):
-        # The loader puts the text as it is written in place of this
-        help = QUOTE_IT
+        # The loader makes the help of the number as it is written
+        format = _schema(error).get("format", "")
+        help = format if format in AS_WRITTEN else QUOTE_IT
+    elif "array" in wanted and _items_are_choices(error) and isinstance(value, dict | str):
+        help = f"start each {'step' if path[-1:] == ('prepare',) else 'item'} with `- `"
     elif "array" in wanted and isinstance(value, str):
         help = f"write [{value}]" if len(value) < LONGEST_SHOWN else None
     elif "boolean" in wanted and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
@@ -144,7 +153,7 @@ def _type_of_choice(path: KeyPath, error: ValidationError, message: str, choices
     close = difflib.get_close_matches(value, choices, 1) if value else []
     if not close:
         return Problem(path, "type", message, f"it has one of these keys: {', '.join(choices)}")
-    inner = error.schema["properties"][close[0]]
+    inner = _schema(error)["properties"][close[0]]
     values = dict.fromkeys(inner.get("required", ()), _ANYTHING)
     short = "string" in inner.get("type", ())
     written = f"{close[0]}: {_ANYTHING if short else flow(values)}"
@@ -153,7 +162,10 @@ def _type_of_choice(path: KeyPath, error: ValidationError, message: str, choices
     return Problem(path, "type", message, help, instead=None if short else {close[0]: {}})
 
 
-QUOTE_IT = "put it in quotes"
+def _items_are_choices(error: ValidationError) -> bool:
+    return bool(_schema(error).get("items", {}).get("maxProperties") == 1)
+
+
 _ANYTHING = "..."
 
 
@@ -169,15 +181,10 @@ def _enum(path: KeyPath, error: ValidationError) -> Problem:
 
 
 def _pattern(path: KeyPath, error: ValidationError) -> Problem:
-    schema = error.schema if isinstance(error.schema, Mapping) else {}
-    help = _FORMATS.get(schema.get("format", ""), schema.get("description"))
+    schema = _schema(error)
+    fix = AS_WRITTEN.get(schema.get("format", ""))
+    help = fix(str(error.instance)) if fix else schema.get("description")
     return Problem(path, "pattern", f"{shown(error.instance)} can't be {_named(path)}", help)
-
-
-_FORMATS = {
-    "duration": "write a length of time such as 90s, 10m or 1h30m",
-    "size": "write a size such as 512MiB, 30GiB or 1TiB",
-}
 
 
 def _key_pattern(path: KeyPath, error: ValidationError) -> Problem:
@@ -196,7 +203,11 @@ def _unknown_key(path: KeyPath, error: ValidationError) -> Problem:
 
 def _missing_key(path: KeyPath, error: ValidationError) -> Problem:
     where = f" in {_named(path)}" if path else ""
-    return Problem(path, "missing-key", f"key '{error.validator_value}' is missing{where}", at_key=True)
+    key = _rule(error)
+    wanted = _schema(error).get("properties", {}).get(key, {})
+    examples = wanted.get("examples") or wanted.get("enum")
+    help = f"for example `{key}: {flow(examples[0])}`" if examples else None
+    return Problem(path, "missing-key", f"key '{key}' is missing{where}", help, at_key=True)
 
 
 def _few(path: KeyPath, error: ValidationError) -> Problem:
@@ -216,10 +227,8 @@ def _many(path: KeyPath, error: ValidationError) -> Problem:
 
 
 def _choices(error: ValidationError) -> list[str]:
-    schema = error.schema
-    if not isinstance(schema, Mapping) or schema.get("maxProperties") != 1:
-        return []
-    return list(schema.get("properties", {}))
+    schema = _schema(error)
+    return list(schema.get("properties", {})) if schema.get("maxProperties") == 1 else []
 
 
 def _limit(text: str) -> Callable[[KeyPath, ValidationError], Problem]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from builder.errors import Diagnostic, Place, SpecInvalid
 from builder.model.canonical import Json
-from builder.spec.messages import QUOTE_IT, Problem
+from builder.spec.messages import Problem
 from builder.spec.schema import guess, load_schema
 from builder.spec.templating import is_templated
 from builder.spec.units import seconds_of
+from builder.spec.values import AS_WRITTEN, QUOTE_IT
 from builder.spec.yaml_text import LARGEST_TEXT, Document, YamlInvalid, parse
 
 PROJECT_FILE = "build.yaml"
@@ -166,8 +167,11 @@ def diagnostic(document: Document, problem: Problem) -> Diagnostic:
 
 
 def quoted_help(problem: Problem, written: str | None) -> str | None:
-    """The problem's help, with the text as the author wrote it where it must be put in quotes."""
-    return f'write "{written}"' if problem.help == QUOTE_IT and written else problem.help
+    """The problem's help; where it depends on a number as the author wrote it (`1.10`), the help made from that."""
+    fix = AS_WRITTEN.get(problem.help or "")
+    if fix is None:
+        return problem.help
+    return fix(written) if written else QUOTE_IT
 
 
 def _unknown_environment(document: Document, name: str, known: Mapping[str, Json]) -> Diagnostic:

@@ -115,8 +115,8 @@ def without_keyword(schema: Schema, keyword: str) -> Schema:
 
 
 def _bare(schema: Schema) -> Schema:
-    """A copy without what only people read; a pattern keeps its description, for the message."""
-    people = {"default", "examples", "shortFor"} | ({"description", "format"} if "pattern" not in schema else set())
+    """A copy without what only people read, but for what messages use: examples, and descriptions of patterns."""
+    people = {"default", "shortFor"} | ({"description", "format"} if "pattern" not in schema else set())
     kept = {name: value for name, value in schema.items() if name not in people}
     if is_choice(schema):
         kept[_CHOICE] = next(_numbers)

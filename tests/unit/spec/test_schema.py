@@ -23,8 +23,15 @@ MESSAGES = [
     (LOCAL.replace("linux", "bsd"), "2:14 enum 'bsd' is not a value of 'family' | it is one of: linux or windows"),
     (
         LOCAL.replace("name: web", "name: Web_X"),
-        "1:7 pattern 'Web_X' can't be 'name' | The name of an image: lower-case "
-        "letters, digits, dots, dashes and underscores, at most 64.",
+        "1:7 pattern 'Web_X' can't be 'name' | write web_x",
+    ),
+    (LOCAL.replace("name: web", "name: Web Server"), "1:7 pattern 'Web Server' can't be 'name' | write web-server"),
+    (LOCAL.replace("name: web", "name: 12"), "1:7 type 'name' must be text, not a number | write \"12\""),
+    (LOCAL.replace("name: web", "name: '+1'"), "1:7 pattern '+1' can't be 'name' | write \"1\""),
+    (
+        LOCAL.replace("name: web", "name: '?'"),
+        "1:7 pattern '?' can't be 'name' | "
+        "a name is lower-case letters, digits, dots, dashes and underscores, at most 64, such as web",
     ),
     (f"{LOCAL}prepare:", "4:1 type 'prepare' must be a list, not nothing | write [], or remove the key"),
     (f"{LOCAL}prepare:\n- restart:", "5:3 type 'restart' must be a map, not nothing | write {}, or remove the key"),
@@ -82,7 +89,7 @@ MESSAGES = [
     ),
     (
         f"{LOCAL}prepare:\n- run: {{command: ls, timeout: 10 minutes}}",
-        "5:31 pattern '10 minutes' can't be 'timeout' | write a length of time such as 90s, 10m or 1h30m",
+        "5:31 pattern '10 minutes' can't be 'timeout' | write 10m",
     ),
     (
         f"{LOCAL}prepare:\n- run: {{command: ls, env: {{LEVEL: 3}}}}",
@@ -91,23 +98,85 @@ MESSAGES = [
     (f"{LOCAL}prepare:\n- run: {{command: ls, env: {{1A: x}}}}", "5:28 key-pattern '1A' can't be a name here"),
     (
         f"{LOCAL}disks: {{os: {{size: 30GB}}}}",
-        "4:20 pattern '30GB' can't be 'size' | write a size such as 512MiB, 30GiB or 1TiB",
+        "4:20 pattern '30GB' can't be 'size' | write 30GiB",
     ),
+    (f"{LOCAL}disks: {{os: {{size: 8}}}}", "4:20 type 'size' must be text, not a number | write 8GiB"),
+    (
+        f"{LOCAL}disks: {{os: {{size: 8.5}}}}",
+        "4:20 type 'size' must be text, not a number | write a size such as 512MiB, 30GiB or 1TiB",
+    ),
+    (
+        f"{LOCAL}disks: {{os: {{size: large}}}}",
+        "4:20 pattern 'large' can't be 'size' | write a size such as 512MiB, 30GiB or 1TiB",
+    ),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, timeout: soon}}",
+        "5:31 pattern 'soon' can't be 'timeout' | write a length of time such as 90s, 10m or 1h30m",
+    ),
+    (
+        f"{LOCAL}prepare:\n- files: [{{path: /a, content: b, mode: 644}}]",
+        "5:40 type 'mode' must be text, not a number | write \"0644\"",
+    ),
+    (
+        f"{LOCAL}prepare:\n- files: [{{path: /a, content: b, mode: rwxr-x---}}]",
+        "5:40 pattern 'rwxr-x---' can't be 'mode' | write \"0750\"",
+    ),
+    (
+        f"{LOCAL}prepare:\n- files: [{{path: /a, content: b, mode: u+x}}]",
+        "5:40 pattern 'u+x' can't be 'mode' | "
+        'write octal digits, such as "0644" for a file or "0755" for a program',
+    ),
+    (
+        f"{LOCAL}prepare:\n  packages: {{install: [nginx]}}\n  run: ls",
+        "4:1 type 'prepare' must be a list, not a map | start each step with `- `",
+    ),
+    (f"{LOCAL}test:\n  provision: {{}}", "4:1 type 'test' must be a list, not a map | start each item with `- `"),
+    (f"{LOCAL}test: provision", "4:7 type 'test' must be a list, not text | start each item with `- `"),
     (f"{LOCAL}disks: {{data: [{{lun: 64, size: 1GiB}}]}}", "4:22 maximum 'lun' can be at most 63"),
     (f"{LOCAL}disks: {{data: [{{lun: -1, size: 1GiB}}]}}", "4:22 minimum 'lun' must be at least 0"),
-    (f"{LOCAL}disks: {{data: [{{lun: 1}}]}}", "4:16 missing-key key 'size' is missing in an item of 'data'"),
+    (
+        f"{LOCAL}disks: {{data: [{{lun: 1}}]}}",
+        "4:16 missing-key key 'size' is missing in an item of 'data' | for example `size: 64GiB`",
+    ),
     (
         f"{LOCAL}generalize: {{skip: [machine_id]}}",
         "4:21 enum 'machine_id' is not a value of an item of 'skip' | did you mean 'machine-id'?",
     ),
     (f"{LOCAL}generalize: none", "4:13 type 'generalize' must be a map or true or false, not text"),
-    (f"{LOCAL}publish: {{version: 1.4}}", "4:20 type 'version' must be text, not a number | write \"1.4\""),
+    (
+        f"{LOCAL}publish: {{version: 1.10}}",
+        "4:20 type 'version' must be text, not a number | write auto, 1.10.x or \"1.10.0\"",
+    ),
+    (
+        f"{LOCAL}publish: {{version: 2}}",
+        "4:20 type 'version' must be text, not a number | write auto, 2.0.x or \"2.0.0\"",
+    ),
+    (f"{LOCAL}publish: {{version: v1.2.3}}", "4:20 pattern 'v1.2.3' can't be 'version' | write 1.2.3"),
+    (f"{LOCAL}publish: {{version: latest}}", "4:20 pattern 'latest' can't be 'version' | write auto"),
+    (
+        f"{LOCAL}publish: {{version: newest}}",
+        "4:20 pattern 'newest' can't be 'version' | write auto, 1.2.x, or three numbers such as \"1.2.0\"",
+    ),
     (f"{LOCAL}publish: {{to: []}}", "4:15 minItems 'to' must not be empty"),
     (f"{LOCAL}tags: {{'a<b': x}}", "4:8 key-pattern 'a<b' can't be a name here"),
-    ("os: {family: linux}\nsource: {bootstrap: {}}", "1:1 missing-key key 'name' is missing"),
-    ("name: web\nsource: {bootstrap: {}}", "1:1 missing-key key 'os' is missing"),
-    ("name: web\nos: {}\nsource: {bootstrap: {}}", "2:1 missing-key key 'family' is missing in 'os'"),
-    (AZURE.replace(", sku: 12-gen2", ""), "3:10 missing-key key 'sku' is missing in 'marketplace'"),
+    ("os: {family: linux}\nsource: {bootstrap: {}}", "1:1 missing-key key 'name' is missing | for example `name: web`"),
+    (
+        "name: web\nos: {family: linux}",
+        "1:1 missing-key key 'source' is missing | for example `source: {bootstrap: {}}`",
+    ),
+    (
+        "name: web\nsource: {bootstrap: {}}",
+        "1:1 missing-key key 'os' is missing | "
+        'for example `os: {family: linux, distribution: debian, release: "12"}`',
+    ),
+    (
+        "name: web\nos: {}\nsource: {bootstrap: {}}",
+        "2:1 missing-key key 'family' is missing in 'os' | for example `family: linux`",
+    ),
+    (
+        AZURE.replace(", sku: 12-gen2", ""),
+        "3:10 missing-key key 'sku' is missing in 'marketplace' | for example `sku: 12-gen2`",
+    ),
     (
         AZURE + "machine: {azure: {size: small}}",
         "4:25 pattern 'small' can't be 'size' | VM sizes; the first that can be had is "
@@ -167,8 +236,7 @@ publish: {version: 1.2.3.4, to: [{directory: {path: /etc}}]}
         "10:9 type 'rn' must be text or a map, not a number | write \"3\"",
         "11:5 unknown-key unknown key 'scirpt' | did you mean 'script'?",
         "11:20 file-missing 'missing.sh' does not exist | paths are relative to the spec's folder",
-        "12:20 pattern '1.2.3.4' can't be 'version' | `auto`: the next patch after the newest. `1.4.x`: the next patch "
-        "of 1.4. Or an exact version.",
+        "12:20 pattern '1.2.3.4' can't be 'version' | write auto, 1.2.x, or three numbers such as \"1.2.0\"",
         "12:53 path-outside '/etc' must be a folder of its own below the project's root",
     ]
 
