@@ -70,7 +70,7 @@ def _refuse_lost_data(step: Step, context: StepContext) -> None:
     data = [str(lun) for _, lun in session.disks if lun is not None]
     if step.inputs["kind"] == "osImage" and data:
         raise BuildError(
-            f"this machine has data disks (LUN {', '.join(data)}), which an OS image leaves behind with what is on them",
+            f"this machine has data disks (LUN {', '.join(data)}); an OS image leaves them and what is on them behind",
             code="data-disks-left",
             where=step.place,
             hint="write `capture: {kind: vmImage}`",
