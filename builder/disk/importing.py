@@ -31,7 +31,7 @@ _ARCHIVES = {
     b"PK\x03\x04": "zip",
     b"7z\xbc\xaf": "7z",
 }
-# Disk formats that nobody brings to Azure: by their magic number and where it stands (QEMU's block/{qed,vdi,parallels}.c)
+# Disk formats that nobody brings to Azure: by where their magic number stands (QEMU's block/{qed,vdi,parallels}.c)
 _UNSUPPORTED = {
     (0, b"QED\0"): "QED",
     (64, b"\x7f\x10\xda\xbe"): "VDI (VirtualBox)",

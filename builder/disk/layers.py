@@ -12,6 +12,9 @@ from builder import process
 from builder.errors import BuildError
 
 CLUSTER_SIZE = 64 * 1024
+SMALLEST_CLUSTER = 512
+# QEMU takes a first-level table of 32 MiB at most (block/qcow2.h, QCOW_MAX_L1_SIZE), with entries of 8 bytes
+_MOST_TABLES = 32 * 1024 * 1024 // 8
 # Backing files that are as many would be a circle
 _DEEPEST_CHAIN = 256
 _PACKAGE = "qemu-utils"
@@ -88,6 +91,17 @@ def virtual_size(path: Path) -> int:
 def cluster_size(path: Path) -> int:
     """The size in bytes of a layer's clusters."""
     return 1 << int(struct.unpack_from(">I", _header(path), 20)[0])
+
+
+def smallest_cluster_size(size: int) -> int:
+    """The smallest clusters in bytes that a layer of a disk of `size` bytes can have: finer ones can't reach its end.
+
+    Each table of clusters fills a cluster with entries of 8 bytes, so that the reach grows by the square.
+    """
+    cluster = SMALLEST_CLUSTER
+    while cluster * (cluster // 8) * _MOST_TABLES < size:
+        cluster *= 2
+    return cluster
 
 
 def chain(path: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """Freeing in the layer what is free in the guest's filesystems, so that deleted content doesn't travel.
 
 A layer frees whole clusters only. The layer that is trimmed must therefore have clusters as small as the filesystems'
-blocks (`cluster_size_for`), or a freed block would survive in a cluster that is partly in use.
+blocks (`cluster_size_for`), or a freed block would survive in a cluster that is partly in use. On very large disks
+qcow2 can't have clusters that small: `coarse_note` says so.
 """
 
 from __future__ import annotations
@@ -22,21 +23,38 @@ from builder.disk.volumes import Volume
 from builder.errors import BuildError
 
 MIB = 1024 * 1024
-SMALLEST_CLUSTER = 512
 LARGEST_CLUSTER = layers.CLUSTER_SIZE
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
 
 
 def cluster_size_for(disk: DiskLayer, volumes: Iterable[Volume]) -> int:
-    """The cluster size that the layer to be trimmed needs: the finest block that a filesystem of the disk can free."""
+    """The cluster size that the layer to be trimmed needs: the finest block that a filesystem of the disk can free.
+
+    For a disk that is too large for clusters so small, the smallest that reach its end.
+    """
+    return max(_finest_block(disk, volumes), layers.smallest_cluster_size(layers.virtual_size(disk.path)))
+
+
+def coarse_note(disk: DiskLayer, volumes: Iterable[Volume]) -> str | None:
+    """What a person should know about a disk whose freed blocks can't all be let go of; None when they can."""
+    finest, smallest = _finest_block(disk, volumes), layers.smallest_cluster_size(layers.virtual_size(disk.path))
+    if smallest <= finest:
+        return None
+    return (
+        f"disk {disk.name} is so large that its layers free no less than {smallest} bytes at once, but its filesystems "
+        f"use blocks of {finest}: parts of deleted files may stay in the image"
+    )
+
+
+def _finest_block(disk: DiskLayer, volumes: Iterable[Volume]) -> int:
     finest = LARGEST_CLUSTER
     for volume in volumes:
         if volume.disk == disk and volume.content is not None and volume.content.type in (*MOUNTABLE, "swap"):
             # A partition that starts at an odd sector shifts its blocks against the clusters
             alignment = volume.start & -volume.start or LARGEST_CLUSTER
             finest = min(finest, volume.content.block_size, alignment)
-    return max(finest, SMALLEST_CLUSTER)
+    return max(finest, layers.SMALLEST_CLUSTER)
 
 
 def trim(system: OpenedSystem) -> int:

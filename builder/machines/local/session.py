@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from builder.disk import layers
 from builder.disk.layers import DiskLayer
 from builder.disk.mounts import private_mounts
 from builder.disk.system import OpenedSystem, opened_system
-from builder.disk.trimming import cluster_size_for
+from builder.disk.trimming import cluster_size_for, coarse_note
 from builder.errors import BuildError
 from builder.events import Warned
 from builder.machines.local.gifts import host_gifts
@@ -99,8 +100,10 @@ class LocalSession:
         if self.checkpoint is None:
             return
         # What is captured lets go of freed blocks, which qcow2 does by whole clusters: see disk/trimming.py
-        size = CAPTURE_CLUSTER if step.stage == Stage.CAPTURE else layers.CLUSTER_SIZE
+        capture = step.stage == Stage.CAPTURE
         for name, lun, path in zip(self.checkpoint.disks, self.checkpoint.luns, self.checkpoint.paths, strict=True):
+            fine = max(CAPTURE_CLUSTER, layers.smallest_cluster_size(layers.virtual_size(path)))
+            size = fine if capture else layers.CLUSTER_SIZE
             layers.create(self.folder / name, backing=path, cluster_size=size)
             self.disks.append((name, lun))
 
@@ -155,15 +158,24 @@ class LocalSession:
             disks = [self.disk(name) for name, _ in self.disks]
             self.system = self._system_stack.enter_context(opened_system(disks, folder=self.work, writable=True))
             self._check_architecture(self.system)
-            for note in self.system.notes:
-                if note not in self._notes:
-                    self._notes.add(note)
-                    self.run.emit(Warned(image=self.run.image.name, message=note))
+            self._warn(self.system.notes)
         return self.system
 
+    def _warn(self, notes: Iterable[str]) -> None:
+        """Tell each note once."""
+        for note in notes:
+            if note not in self._notes:
+                self._notes.add(note)
+                self.run.emit(Warned(image=self.run.image.name, message=note))
+
     def open_to_capture(self) -> OpenedSystem:
-        """Mount the disks on layers whose clusters are fine enough to let go of every block that the guest freed."""
+        """Mount the disks on layers whose clusters are fine enough to let go of every block that the guest freed.
+
+        Where a disk is too large for that, a warning says so.
+        """
         system = self.open_system()
+        notes = (coarse_note(self.disk(name), system.volumes) for name, _ in self.disks)
+        self._warn(note for note in notes if note is not None)
         fine = {name: cluster_size_for(self.disk(name), system.volumes) for name, _ in self.disks}
         coarse = [name for name, size in fine.items() if layers.cluster_size(self.layer(name)) > size]
         if not coarse:

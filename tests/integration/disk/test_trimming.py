@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from builder import process
 from builder.disk import layers, trimming
 from builder.disk.capture import write_fixed_vhd
 from builder.disk.export import exported
+from builder.disk.filesystems import Content
 from builder.disk.layers import DiskLayer
 from builder.disk.partitions import GptPartition, write_gpt
 from builder.disk.system import opened_system
-from builder.disk.volumes import find_volumes
+from builder.disk.volumes import Volume, find_volumes
 from tests.integration.disk.conftest import MIB, as_layer, fill, gpt_disk, root_files
 
 DELETED = b"~deleted-secret~"
@@ -114,3 +116,23 @@ def test_coarse_clusters_are_refused(tmp_path: Path, work: Path) -> None:
     disk = as_layer(gpt_disk(tmp_path / "disk.raw"))
     with opened_system([disk], folder=work, writable=True) as system, pytest.raises(ValueError, match="too large"):
         trimming.trim(system)
+
+
+@pytest.mark.parametrize(
+    ("gib", "block", "cluster", "warned"),
+    [(128, 512, 512, False), (129, 512, 1024, True), (513, 1024, 2048, True), (8193, 4096, 8192, True)],
+)
+def test_large_disks(tmp_path: Path, gib: int, block: int, cluster: int, warned: bool) -> None:
+    """A layer with clusters too small for its disk can't be made at all."""
+    disk = DiskLayer(tmp_path / "os.qcow2")
+    layers.create(disk.path, size=gib * 1024 * MIB)
+    volumes = [Volume(disk, tmp_path / "raw", 1, MIB, 100 * MIB, Content("ext4", block_size=block))]
+    assert trimming.cluster_size_for(disk, volumes) == cluster
+    note = trimming.coarse_note(disk, volumes)
+    assert (note is not None and "may stay" in note) == warned
+    top = tmp_path / "top.qcow2"
+    layers.create(top, backing=disk.path, cluster_size=cluster)
+    assert layers.virtual_size(top) == gib * 1024 * MIB
+    if warned:
+        with pytest.raises(process.CommandFailed):
+            layers.create(top, backing=disk.path, cluster_size=cluster // 2)
