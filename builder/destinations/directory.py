@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
-from builder.model.observed import Blocker, Published, PublishedVersion
+from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
@@ -227,7 +227,7 @@ def _retire(step: Step, context: StepContext) -> None:
             context.log(f"{doomed} is gone already")
             return
         if not is_version(version) or _read_manifest(doomed) is None:
-            raise BuildError(f"{doomed} is not a version that build made: it is left alone", code="foreign-version")
+            raise BuildError(f"{doomed} was {FOREIGN}: it is left alone", code="foreign-version")
         with context.run.effect("retire", version=version, location=str(doomed)):
             # Renamed first: a removal that dies half-way must not leave half a version
             aside = folder / f"{RETIRING}{context.run.id}-{version}"

@@ -9,6 +9,9 @@ from typing import Any
 from builder.errors import Place
 from builder.model.artifact import Manifest
 
+# What is said of a version without a manifest that can be understood
+FOREIGN = "not made by build, or its manifest is damaged"
+
 
 @dataclass(frozen=True)
 class Blocker:
@@ -36,7 +39,7 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """One version at a destination. `manifest` is None for a version that another tool made: it is never touched."""
+    """One version at a destination. `manifest` is None for one that is `FOREIGN`: it is never touched."""
 
     version: str
     manifest: Manifest | None

@@ -9,7 +9,7 @@ from builder.destinations.base import Destination
 from builder.errors import BuildError
 from builder.machines.base import Machine
 from builder.model.canonical import short
-from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion
+from builder.model.observed import FOREIGN, Blocker, MachineFacts, Published, PublishedVersion
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
 from builder.model.steps import FileInput, Stage, Step
@@ -187,7 +187,7 @@ class _Decider:
                 continue
             holder = f"version {request.text} exists at {destination.name}"
             if found.manifest is None:
-                return Reason("version-foreign", f"{holder} and was not made by build", place, help=_RAISE)
+                return Reason("version-foreign", f"{holder}: it was {FOREIGN}", place, help=_RAISE)
             if self.situation.rebuild:
                 return Reason("version-exists", f"{holder}: a rebuild needs another version", place, help=_RAISE)
             return Reason(

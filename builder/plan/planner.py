@@ -14,7 +14,7 @@ from builder import __version__
 from builder.destinations.base import Destination
 from builder.errors import BuildError, ExitCode
 from builder.machines.base import Machine
-from builder.model.observed import PublishedVersion
+from builder.model.observed import FOREIGN, PublishedVersion
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KINDS, KindRegistry
@@ -238,7 +238,7 @@ class _Work:
                 return item.manifest.digest
         raise BuildError(
             f"it stands on version {version} of image {name}, which "
-            + ("was not made by build" if found else "doesn't exist"),
+            + (f"was {FOREIGN}" if found else "doesn't exist"),
             code="base-version-missing",
             where=image.place("source"),
             hint=f"`build show {name}` lists the versions",

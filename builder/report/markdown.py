@@ -21,6 +21,7 @@ from builder.report.plan_words import (
     change_sign,
     changed_images,
     counts,
+    legend,
     next_commands,
     opaque_steps,
     plural,
@@ -134,6 +135,8 @@ def _foot(plan: Plan, presentation: Presentation) -> Iterator[str]:
     if opaque_steps(plan):
         facts.append(f"{plural(opaque_steps(plan), 'step')} not previewed")
     yield f"{', '.join(facts)}. Plan {_code(plan.id)} expires {plan.expires}."
+    if legend(plan):
+        yield legend(plan)
     command = next_commands(plan, presentation)[0]
     yield f"{'To apply' if ' apply' in command else 'To plan again'}: {_code(command)}"
 

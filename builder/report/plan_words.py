@@ -45,6 +45,12 @@ _CHANGE_SIGNS: Mapping[str, str] = {
     **dict.fromkeys(("delete", "disable", "mask", "remove", "retire"), "-"),
 }
 
+_CERTAINTY: Mapping[Preview, str] = {Preview.PREDICTED: "predicted", Preview.OPAQUE: "not previewed"}
+_LEGEND: Mapping[Preview, str] = {
+    Preview.PREDICTED: "details may differ",
+    Preview.OPAQUE: "only running it shows what it changes",
+}
+
 
 @dataclass(frozen=True)
 class Presentation:
@@ -84,6 +90,8 @@ def summary_line(plan: Plan) -> str:
         total = len(plan.images)
         match = "image matches its spec" if total == 1 else "images match their specs"
         skipped = plan.selection.get("skipped", 0)
+        if skipped and not total:
+            return f"No changes. Every image was left out (checked 0, {skipped} skipped)."
         return f"No changes. {total} {match} (checked {total}, {skipped} skipped)."
     return "Plan: " + ", ".join(f"{counted[action]} {words}" for action, words in _COUNTED if counted[action]) + "."
 
@@ -160,7 +168,14 @@ def _range(indexes: Sequence[int]) -> str:
 
 def certainty(item: PlannedStep) -> str:
     """What the plan can't show of a step, "" when it shows everything."""
-    return {Preview.OPAQUE: "not previewed", Preview.PREDICTED: "predicted", Preview.EXACT: ""}[item.step.preview]
+    return _CERTAINTY.get(item.step.preview, "")
+
+
+def legend(plan: Plan) -> str:
+    """What the words of `certainty` mean that the plan's steps have; "" when they have none."""
+    listed = [image for image in plan.images if image.action != Action.RETIRE]
+    found = {certainty(item) for image in listed for item in running(image)}
+    return " ".join(f"({word}): {_LEGEND[preview]}." for preview, word in _CERTAINTY.items() if word in found)
 
 
 def change_sign(action: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from builder.model.canonical import short
-from builder.model.observed import Published, PublishedVersion
+from builder.model.observed import FOREIGN, Published, PublishedVersion
 from builder.report.plan_words import plural, printable
 from builder.report.units import bytes_text, seconds_text
 
@@ -77,7 +77,7 @@ def versions_text(document: Mapping[str, Any]) -> str:
 
 def _row(version: Mapping[str, Any]) -> tuple[str, ...]:
     if version["foreign"]:
-        return (version["version"], "not made by build", "", "", "", version["location"])
+        return (version["version"], FOREIGN, "", "", "", version["location"])
     tests = version["tests"]
     return (
         version["version"],
@@ -139,7 +139,10 @@ def unreadable_run(run: str, *, folder: str) -> dict[str, Any]:
 
 
 def run_document(run: str, entries: Sequence[Mapping[str, Any]], *, alive: bool, folder: str) -> dict[str, Any]:
-    """A run, told from its journal. `state` is running, done, failed, or died (its process ended without a word)."""
+    """A run, told from its journal.
+
+    `state` is running, done, failed, interrupted, or died (its process ended without a word).
+    """
     begin = _first(entries, "run.begin")
     end = _first(entries, "run.end")
     images: dict[str, dict[str, Any]] = {}
@@ -160,21 +163,29 @@ def run_document(run: str, entries: Sequence[Mapping[str, Any]], *, alive: bool,
             case "image.end":
                 image |= {"state": "done", "locations": entry["locations"]}
             case "image.failed":
-                image |= {"state": "failed", "code": entry["code"], "error": entry["error"]}
+                state = "interrupted" if entry["code"] == "interrupted" else "failed"
+                image |= {"state": state, "code": entry["code"], "error": entry["error"]}
             case "step.end":
                 image["steps_done"] += 1
-    failed = bool(end and end.get("failed")) or any(image["state"] == "failed" for image in images.values())
     return {
         "format_version": FORMAT,
         "run": run,
         "plan": begin.get("plan") if begin else None,
-        "state": "running" if alive else "died" if end is None else "failed" if failed else "done",
+        "state": "running" if alive else "died" if end is None else _ended(end, images.values()),
         "started": begin.get("time") if begin else None,
         "ended": end.get("time") if end else None,
         "seconds": _seconds(begin, end),
         "folder": folder,
         "images": list(images.values()),
     }
+
+
+def _ended(end: Mapping[str, Any], images: Iterable[Mapping[str, Any]]) -> str:
+    """How a run that said its last word ended. An interruption ends the run, whatever failed before."""
+    states = {image["state"] for image in images}
+    if "interrupted" in states:
+        return "interrupted"
+    return "failed" if end.get("failed") or "failed" in states else "done"
 
 
 def run_text(document: Mapping[str, Any]) -> str:
@@ -187,7 +198,7 @@ def run_text(document: Mapping[str, Any]) -> str:
             f"  {printable(image['image'])}: {image['action']}{version} {image['state']}, "
             f"{plural(image['steps_done'], 'step')} run"
         )
-        if "error" in image:
+        if image["state"] == "failed":
             lines.append(f"    error[{image['code']}]: {printable(image['error'])}")
         lines += [f"    {printable(location)}" for location in image.get("locations", ())]
     lines.append(f"  logs and journal: {document['folder']}")

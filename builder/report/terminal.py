@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from builder.errors import Place
 from builder.model.plan import Action, ImagePlan, Plan, Reason
@@ -16,6 +18,7 @@ from builder.report.plan_words import (
     change_sign,
     changed_images,
     counts,
+    legend,
     next_commands,
     opaque_steps,
     plural,
@@ -30,6 +33,8 @@ from builder.report.plan_words import (
 
 # A section shows this many lines; `--full` shows all
 SECTION_LINES = 10
+# So few more are shown too: a line that says that they are left out would tell less
+SPARE_LINES = 2
 PIPE_WIDTH = 100
 NARROWEST = 50
 LONGEST_NAME = 32
@@ -37,6 +42,29 @@ LABEL = 10
 INDENT = 4
 STYLES = {"+": CREATED, "~": CHANGED, "^": CHANGED, "-": DELETED, "!": DELETED}
 LOUD = (Action.RETIRE, Action.BLOCKED)
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """How many lines of a section are shown (None: all), and how to see all."""
+
+    lines: int | None
+    option: str = ""
+
+    def shown(self, items: Sequence[_Item]) -> Sequence[_Item]:
+        """The items that are shown."""
+        all_of_them = self.lines is None or len(items) <= self.lines + SPARE_LINES
+        return items if all_of_them else items[: self.lines]
+
+    def more(self, items: Sequence[_Item], margin: str) -> Iterator[Line]:
+        """The line that says how many are not."""
+        hidden = len(items) - len(self.shown(items))
+        if hidden:
+            yield [Span(f"{margin}... {hidden} more{self.option}")]
+
+
+_ALL = _Limit(None)
 
 
 def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDTH) -> list[Line]:
@@ -54,6 +82,8 @@ def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDT
     lines.append([Span(summary_line(plan))])
     if opaque_steps(plan):
         lines.append([Span(f"      {plural(opaque_steps(plan), 'step')} not previewed.")])
+    if legend(plan):
+        lines += _wrapped([Span(" " * 5)], legend(plan), width)
     lines += [[], *_next(plan, presentation)]
     return lines
 
@@ -83,10 +113,11 @@ def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator
     symbol = SYMBOLS[image.action]
     head = [Span(symbol, STYLES[symbol]), Span(f" {printable(image.image)}")]
     yield from _with_place(head, sentence(image), image.place, width)
-    limit = None if presentation.full else SECTION_LINES
+    # `apply` shows a plan on its way and has no such option
+    limit = _ALL if presentation.full else _Limit(SECTION_LINES, "" if presentation.applying else " (--full)")
     yield from _because(image, limit, width)
     if running(image) and image.action != Action.RETIRE:
-        yield from _section("steps", [[Span(step_ranges(image))]], None)
+        yield from _section("steps", [[Span(step_ranges(image))]], _ALL)
         yield from _section("", _steps(image), limit)
     yield from _section("changes", _changes(image), limit)
     if image.retires:
@@ -109,26 +140,22 @@ def _changes(image: ImagePlan) -> list[Line]:
     return lines
 
 
-def _because(image: ImagePlan, limit: int | None, width: int) -> Iterator[Line]:
-    shown = image.reasons if limit is None else image.reasons[:limit]
-    for index, reason in enumerate(shown):
+def _because(image: ImagePlan, limit: _Limit, width: int) -> Iterator[Line]:
+    for index, reason in enumerate(limit.shown(image.reasons)):
         label = Span(" " * INDENT + ("because" if index == 0 else "").ljust(LABEL - 1))
         yield from _with_place([label], printable(transition(reason)), reason.place, width)
         yield from _diff(reason, limit)
         if reason.help:
             yield from _wrapped([Span(" " * (INDENT + LABEL - 1))], f"hint: {printable(reason.help)}", width)
-    if len(image.reasons) > len(shown):
-        yield [Span(" " * (INDENT + LABEL) + f"... {len(image.reasons) - len(shown)} more (--full)")]
+    yield from limit.more(image.reasons, " " * (INDENT + LABEL))
 
 
-def _diff(reason: Reason, limit: int | None) -> Iterator[Line]:
-    shown = reason.diff if limit is None else reason.diff[:limit]
+def _diff(reason: Reason, limit: _Limit) -> Iterator[Line]:
     margin = " " * (INDENT + LABEL + 2)
-    for text in shown:
+    for text in limit.shown(reason.diff):
         sign = text[:1]
         yield [Span(margin), Span(sign, STYLES.get(sign, "") if sign in "+-" else ""), Span(printable(text[1:]))]
-    if len(reason.diff) > len(shown):
-        yield [Span(f"{margin}... {len(reason.diff) - len(shown)} more (--full)")]
+    yield from limit.more(reason.diff, margin)
 
 
 def _steps(image: ImagePlan) -> list[Line]:
@@ -143,12 +170,10 @@ def _steps(image: ImagePlan) -> list[Line]:
     return lines
 
 
-def _section(label: str, content: Sequence[Line], limit: int | None) -> Iterator[Line]:
-    shown = content if limit is None else content[:limit]
-    for index, line in enumerate(shown):
+def _section(label: str, content: Sequence[Line], limit: _Limit) -> Iterator[Line]:
+    for index, line in enumerate(limit.shown(content)):
         yield [Span(" " * INDENT + (label if index == 0 else "").ljust(LABEL)), *line]
-    if len(content) > len(shown):
-        yield [Span(" " * (INDENT + LABEL) + f"... {len(content) - len(shown)} more (--full)")]
+    yield from limit.more(content, " " * (INDENT + LABEL))
 
 
 def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:

@@ -146,6 +146,12 @@ def test_names_that_match_nothing(project, capsys):
     assert "did you mean 'web'?" in err
 
 
+def test_nothing_is_left(project, capsys):
+    code, out, _ = build(capsys, "plan", "--exclude", "*")
+    assert code == 0
+    assert "No changes. Every image was left out (checked 0, 2 skipped).\n" in out
+
+
 def test_an_invalid_spec(project, capsys):
     (project / "images/web.yaml").write_text(WEB + "prepair: []\n")
     assert build(capsys, "plan")[0] == 3

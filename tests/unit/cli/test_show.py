@@ -29,7 +29,7 @@ def test_versions_of_an_image(project, capsys):
     code, out, _ = build(capsys, "show", "web")
     rows = [line.split() for line in out.splitlines()[2:]]
     assert code == 0
-    assert rows[0][:5] == ["9.0.0", "not", "made", "by", "build"]
+    assert rows[0][:5] == ["9.0.0", "not", "made", "by", "build,"]
     assert rows[1][:2] == ["1.0.0", "2026-11-23T04:10:02+00:00"]
     (held,) = json.loads(build(capsys, "show", "web", "--format", "json")[1])["destinations"]
     assert held["newest"] == "1.0.0"

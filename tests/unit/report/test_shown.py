@@ -5,7 +5,7 @@ import pytest
 
 from builder.errors import Place
 from builder.model.artifact import ManifestDisk
-from builder.model.observed import Blocker, Published
+from builder.model.observed import FOREIGN, Blocker, Published
 from builder.report.shown import (
     overview_document,
     overview_text,
@@ -37,7 +37,7 @@ def test_versions_newest_first_and_foreign_ones_marked():
     shown = versions_text(versions_document("web", [a_gallery()]))
     assert shown.splitlines()[0] == "web at gallery"
     rows = [line.split() for line in shown.splitlines()[2:]]
-    assert rows[0] == ["3.0.0", "not", "made", "by", "build", "gallery/web/3.0.0"]
+    assert " ".join(rows[0]) == f"3.0.0 {FOREIGN} gallery/web/3.0.0"
     assert rows[1][:3] == ["1.0.0", "2026-11-23T04:10:02+00:00", "abababababab"]
     assert rows[1][-5:] == ["2", "of", "2", "passed", "gallery/web/1.0.0"]
 
@@ -69,6 +69,7 @@ WEB = entry("10:01", "image.begin", image="web", action="build", version="1.0.0"
 STEP = entry("10:30", "step.end", image="web", index=1)
 DONE = entry("11:00", "image.end", image="web", version="1.0.0", locations=["gallery/web/1.0.0"])
 FAILED = entry("11:00", "image.failed", image="web", code="step-failed", error="ended with exit code 7")
+STOPPED = entry("11:00", "image.failed", image="web", code="interrupted", error="interrupted while a step ran")
 END = entry("11:05", "run.end", done=1, failed=[])
 
 
@@ -77,6 +78,8 @@ END = entry("11:05", "run.end", done=1, failed=[])
     [
         ([BEGIN, WEB, STEP, DONE, END], False, "done", "done"),
         ([BEGIN, WEB, FAILED, {**END, "failed": ["web"]}], False, "failed", "failed"),
+        ([BEGIN, WEB, STOPPED, {**END, "failed": ["web"]}], False, "interrupted", "interrupted"),
+        ([BEGIN, WEB, STOPPED], False, "died", "interrupted"),
         ([BEGIN, WEB, STEP], True, "running", "running"),
         ([BEGIN, WEB, STEP], False, "died", "died"),
         ([BEGIN, WEB, DONE], False, "died", "done"),
@@ -98,6 +101,12 @@ def test_a_run_for_people():
         "run r1 (plan p1): done after 1:05 min\n"
         "  web: build 1.0.0 done, 1 step run\n"
         "    gallery/web/1.0.0\n"
+        "  logs and journal: runs/r1\n"
+    )
+    stopped = run_document("r1", [BEGIN, WEB, STEP, STOPPED, END], alive=False, folder="runs/r1")
+    assert run_text(stopped) == (
+        "run r1 (plan p1): interrupted after 1:05 min\n"
+        "  web: build 1.0.0 interrupted, 1 step run\n"
         "  logs and journal: runs/r1\n"
     )
     failed = run_document("r1", [BEGIN, WEB, FAILED, END], alive=False, folder="runs/r1")

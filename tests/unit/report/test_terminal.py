@@ -67,6 +67,34 @@ def test_sections_are_short_unless_asked():
     assert "--full" not in text(world.plan(), full=True)
 
 
+@pytest.mark.parametrize(("count", "last"), [(10, None), (12, None), (13, "... 3 more")])
+def test_a_few_more_lines_are_shown_rather_than_counted(count, last):
+    world = World([document("web", prepare=[{"packages": {"install": [f"p-{number}" for number in range(count)]}}])])
+    shown = text(world.plan())
+    assert [line.strip() for line in shown.splitlines() if " more" in line] == ([f"{last} (--full)"] if last else [])
+    assert shown.count("+ package") == (10 if last else count)
+    # `apply` has no --full
+    assert text(world.plan(), applying=True) == shown.replace(" (--full)", "").split("Note:")[0]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "legend"),
+    [
+        (("template",), None),
+        (("packages",), "(predicted): details may differ."),
+        (("run",), "(not previewed): only running it shows what it changes."),
+        (
+            ("packages", "run"),
+            "(predicted): details may differ. (not previewed): only running it shows what it changes.",
+        ),
+    ],
+)
+def test_what_its_words_for_certainty_mean(kinds, legend):
+    shown = text(World([document("web", prepare=[{kind: {}} for kind in kinds])]).plan())
+    lines = [line.strip() for line in shown.splitlines()]
+    assert [line for line in lines if line.startswith("(")] == ([legend] if legend else [])
+
+
 def test_a_long_diff_is_short_unless_asked():
     world = World([document("web", prepare=[{"script": {"path": "a.sh"}}])], files={"a.sh": "old\n" * 90})
     world.apply(world.plan())
