@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -265,19 +265,16 @@ class Store:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the store while no run is alive; runs that start meanwhile wait. Raises BuildError (`store-busy`)."""
-        try:
-            lock = self._lock(STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock.__enter__()
-        except BlockingIOError as error:
-            raise BuildError(
-                "a run works with the local store now",
-                code="store-busy",
-                hint="wait for it to end (`build show` lists the runs), and do this again",
-            ) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock(STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise BuildError(
+                    "a run works with the local store now",
+                    code="store-busy",
+                    hint="wait for it to end (`build show` lists the runs), and do this again",
+                ) from error
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     @contextmanager
     def _lock(self, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:

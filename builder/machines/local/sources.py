@@ -159,6 +159,7 @@ def download(url: str, sha256: str, store: Store, context: StepContext, place: P
     folder = store.sources
     path = folder / sha256
     if path.exists() and store.hashes.sha256(path) == sha256:
+        os.utime(path)  # `build gc` removes what was not used for long
         return path
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{sha256}.{context.run.id}.partial"

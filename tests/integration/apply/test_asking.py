@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.integration.apply.conftest import REPOSITORY, Project
+from tests.integration.waiting import wait_until
 
 
 def at_a_terminal(project: Project, answer: str) -> tuple[int, str]:
@@ -92,3 +93,69 @@ def test_gc_keeps_what_present_specs_stand_on(project: Project) -> None:
     assert len(first & left) == 3
     assert len(left) == 6
     assert "No changes" in project.apply().text
+
+
+def test_gc_waits_for_no_run_and_a_cleaned_store_is_filled_again(project: Project) -> None:
+    project.write("scripts/last.sh", "#!/bin/sh\necho waiting\nsleep 4\n")
+    process = project.start("apply", "--yes", "--progress", "plain")
+    runs = project.root / ".build/runs"
+    assert wait_until(lambda: any("waiting" in path.read_text() for path in runs.glob("*/tiny.log")), 60)
+    busy = project.build("gc", "--days", "0")
+    assert busy.code == 1
+    assert "a run works with the local store" in busy.err
+    assert process.communicate(timeout=60)
+    assert process.returncode == 0
+    # A layer that is lost: what stands on it is made anew, over what is left of it
+    next((project.root / ".build/checkpoints").glob("*/os.qcow2")).unlink()
+    project.write("scripts/last.sh", "#!/bin/sh\necho other > /etc/last\n")
+    again = project.apply()
+    assert again.code == 0, again.text
+    assert project.versions() == ["1.0.0", "1.0.1"]
+
+
+# Killed right after an entry of the journal
+KILLED_AT = """
+import os, signal
+from builder.records.journal import Journal
+_write = Journal.write
+def write(self, entry, **facts):
+    _write(self, entry, **facts)
+    if entry == "{entry}":
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.write = write
+"""
+
+
+def test_gc_removes_an_artifact_that_a_version_holds(project: Project) -> None:
+    assert project.apply(prelude=KILLED_AT.format(entry="publish.end")).code == -9
+    artifacts = project.root / ".build/artifacts"
+    assert len(list(artifacts.iterdir())) == 1
+    assert project.versions() == ["1.0.0"]
+    assert project.build("gc").code == 0
+    assert list(artifacts.iterdir()) == []
+    assert "No changes" in project.apply().text
+
+
+def test_gc_keeps_an_artifact_that_waits_for_its_version(project: Project) -> None:
+    assert project.apply(prelude=KILLED_AT.format(entry="capture.end")).code == -9
+    artifacts = project.root / ".build/artifacts"
+    assert len(list(artifacts.iterdir())) == 1
+    assert project.build("gc").code == 0
+    assert len(list(artifacts.iterdir())) == 1
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert list(artifacts.iterdir()) == []
+
+
+def test_a_capture_that_fails_leaves_no_half_artifact(project: Project) -> None:
+    broken = """
+import builder.disk.capture as capture
+def fail(layer, target, **options):
+    target.write_bytes(b"half")
+    raise OSError(28, "No space left on device", str(target))
+capture.write_fixed_vhd = fail
+"""
+    result = project.apply(prelude=broken)
+    assert result.code == 1
+    assert "No space left" in result.err
+    assert list((project.root / ".build/artifacts").iterdir()) == []
