@@ -26,7 +26,7 @@ class Content:
     `type` as Linux names it (ext4, xfs, btrfs, vfat, swap, ntfs; lvm, luks, bitlocker for what hides more). `uuid` and
     `label` as /dev/disk/by-uuid and by-label would show them, "" where there is none. `block_size` is the smallest
     unit in bytes that it frees, `size` its extent in bytes (0 where that doesn't matter). `dirty` tells that it was not
-    unmounted and has a journal to be replayed.
+    unmounted and has a journal to be replayed, `broken` that its own superblock says that it has errors.
     """
 
     type: str
@@ -35,6 +35,7 @@ class Content:
     block_size: int = 4096
     dirty: bool = False
     size: int = 0
+    broken: bool = False
 
 
 def identify(path: Path, offset: int = 0) -> Content | None:
@@ -82,6 +83,8 @@ def _ext(data: bytes) -> Content | None:
         block_size=block_size,
         dirty=bool(incompatible & 0x4),
         size=blocks * block_size,
+        # s_state, EXT4_ERROR_FS: the kernel mounts it all the same, and stops at what is broken
+        broken=bool(struct.unpack_from("<H", block, 0x3A)[0] & 0x2),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.disk.volumes import Volume
 
@@ -47,16 +47,29 @@ def _unescaped(field: str) -> str:
 
 
 def disk_mounts(entries: Sequence[FstabEntry]) -> list[FstabEntry]:
-    """The entries that mount a disk's filesystem somewhere below the root, parents before what stands in them."""
+    """The entries that mount a disk's filesystem somewhere below the root, parents before what stands in them.
+
+    Their targets are made plain (`/a//b/` is `/a/b`); those in `leaving` are left out.
+    """
     wanted = [
-        entry
+        replace(entry, target=f"/{'/'.join(_parts(entry.target))}")
         for entry in entries
-        if entry.type not in OTHER_TYPES
-        and entry.target.startswith("/")
-        and entry.target.strip("/")
-        and not {"bind", "rbind"} & set(entry.options)
+        if _on_disk(entry) and _parts(entry.target) and ".." not in _parts(entry.target)
     ]
-    return sorted(wanted, key=lambda entry: entry.target.rstrip("/").count("/"))
+    return sorted(wanted, key=lambda entry: entry.target.count("/"))
+
+
+def leaving(entries: Sequence[FstabEntry]) -> list[str]:
+    """The targets of a disk's filesystems that climb (`..`): nobody knows where to before the rest is mounted."""
+    return [entry.target for entry in entries if _on_disk(entry) and ".." in _parts(entry.target)]
+
+
+def _on_disk(entry: FstabEntry) -> bool:
+    return entry.type not in OTHER_TYPES and entry.target.startswith("/") and not {"bind", "rbind"} & set(entry.options)
+
+
+def _parts(target: str) -> list[str]:
+    return [part for part in target.split("/") if part not in ("", ".")]
 
 
 def find_volume(device: str, volumes: Sequence[Volume]) -> Volume | None:

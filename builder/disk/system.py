@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from builder.disk import fstab
 from builder.disk.export import exported, why_writes_fail
@@ -31,6 +31,8 @@ _WITHOUT_REPLAY = {
     "xfs": "norecovery",
     "btrfs": "rescue=nologreplay",
 }
+# How ext4, xfs and btrfs answer when what they read makes no sense, or its checksum is wrong
+_DAMAGE = (errno.EUCLEAN, errno.EBADMSG)
 # ELF header, e_machine at 18: <elf.h>
 _MACHINES = {62: "x64", 183: "arm64", 3: "x86", 40: "arm", 243: "riscv64"}
 _PROGRAMS = ("/bin/sh", "/usr/bin/env", "/sbin/init", "/usr/lib/systemd/systemd", "/bin/busybox")
@@ -73,8 +75,8 @@ def opened_system(layers: Sequence[DiskLayer], *, folder: Path, writable: bool) 
 
     Needs root; the mounts are seen by this process and its children only. Nothing is left when we are killed. Raises
     BuildError: "needs-root", "no-partition-table", "partition-table", "no-root-filesystem", "several-roots",
-    "encrypted-disk", "lvm-disk", "windows-disk", "filesystem-broken", "disk-full" (when what was written in the block
-    could not be stored), and what `exported` raises.
+    "encrypted-disk", "lvm-disk", "windows-disk", "filesystem-broken" (also for damage found in the block), "disk-full"
+    (when what was written in the block could not be stored), and what `exported` raises.
     """
     private_mounts()
     root = folder.resolve() / "root"
@@ -85,9 +87,10 @@ def opened_system(layers: Sequence[DiskLayer], *, folder: Path, writable: bool) 
             raw = stack.enter_context(exported(layer, folder=folder, writable=writable))
             volumes += find_volumes(layer, raw)
         opening = _Opening(stack, root, writable, volumes)
-        opening.mount_root()
-        opening.mount_fstab()
-        yield opening.result()
+        with _damage_told(opening):
+            opening.mount_root()
+            opening.mount_fstab()
+            yield opening.result()
 
 
 class _Opening:
@@ -100,6 +103,8 @@ class _Opening:
         self.volumes = volumes
         self.notes: list[str] = []
         self.filesystems: list[MountedFilesystem] = []
+        # What is looked at for a root, before one is kept
+        self.candidate: Volume | None = None
 
     def result(self) -> OpenedSystem:
         tree = GuestTree(self.root)
@@ -131,6 +136,7 @@ class _Opening:
 
     def _mount_if_root(self, volume: Volume) -> bool:
         """Leave the volume mounted at the root when it holds one."""
+        self.candidate = volume
         with ExitStack() as look:
             device = self._mount(look, volume, self.root, [])
             if _is_root(GuestTree(self.root)):
@@ -154,7 +160,9 @@ class _Opening:
         tree = GuestTree(self.root)
         if not tree.is_file("/etc/fstab"):
             return
-        for entry in fstab.disk_mounts(fstab.parse(tree.read_text("/etc/fstab"))):
+        entries = fstab.parse(tree.read_text("/etc/fstab"))
+        self.notes += [f"{target} in fstab is not mounted: it leaves the root" for target in fstab.leaving(entries)]
+        for entry in fstab.disk_mounts(entries):
             volume = fstab.find_volume(entry.device, self.volumes)
             if volume is None:
                 self.notes.append(f"{entry.target} is not mounted: {entry.device} is on none of the disks")
@@ -163,6 +171,9 @@ class _Opening:
             elif _type(volume) in MOUNTABLE:
                 options = [option for option in entry.options if option.startswith(("subvol=", "subvolid="))]
                 place = tree.resolve(entry.target)
+                if place == self.root:
+                    self.notes.append(f"{entry.target} is not mounted: it leads to the root itself")
+                    continue
                 with ExitStack() as held:
                     device = self._mount(held, volume, place, options)
                     self._keep(held.pop_all(), MountedFilesystem(volume, device, entry.target, place))
@@ -184,6 +195,8 @@ class _Opening:
     def _mount(self, stack: ExitStack, volume: Volume, folder: Path, options: Sequence[str]) -> Path:
         """Mount a volume and return its device."""
         type = _type(volume)
+        if volume.content and volume.content.broken:
+            raise _damaged(volume, "its superblock says that it has errors")
         # A device node of the guest must not open a device of this host
         wanted = ["nodev", "noatime", *MOUNT_ALWAYS.get(type, ()), *options, *([] if self.writable else ["ro"])]
         device = self._device(stack, volume)
@@ -239,6 +252,32 @@ def _broken(volume: Volume, error: OSError) -> BuildError:
     )
 
 
+def _damaged(volume: Volume, why: str) -> BuildError:
+    return BuildError(
+        f"{volume.name} is damaged: {why}",
+        code="filesystem-broken",
+        hint=f"repair it where it came from: {REPAIR.get(_type(volume), 'fsck')}",
+    )
+
+
+@contextmanager
+def _damage_told(opening: _Opening) -> Iterator[None]:
+    """Name the volume when the kernel finds damage while the block reads or writes files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise
+        # The deepest mount that holds the file; without a file that is known, the root
+        path = error.filename if isinstance(error.filename, str) else ""
+        inside = "/" + path.removeprefix(str(opening.root)).lstrip("/")
+        holders = [item for item in opening.filesystems if PurePosixPath(inside).is_relative_to(item.target)]
+        volume = max(holders, key=lambda item: len(item.target)).volume if holders else opening.candidate
+        if volume is None:
+            raise
+        raise _damaged(volume, f"{inside}: {error.strerror}") from error
+
+
 @contextmanager
 def _stored(disk: DiskLayer, folder: Path) -> Iterator[None]:
     """Make sure that what the block wrote below `folder` could be stored.
@@ -250,6 +289,9 @@ def _stored(disk: DiskLayer, folder: Path) -> Iterator[None]:
         try:
             yield
         except (BuildError, OSError) as error:
+            # Damage makes a filesystem read-only too
+            if isinstance(error, BuildError) and error.code == "filesystem-broken":
+                raise
             if not _write_out(descriptor):
                 raise why_writes_fail(disk) from error
             raise

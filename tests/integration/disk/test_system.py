@@ -164,6 +164,13 @@ def beyond_the_end(raw: Path) -> Path:
     return raw
 
 
+def debugged(raw: Path, request: str) -> Path:
+    """A disk with an ext4 that was changed by hand."""
+    gpt_disk(raw, size=64 * MIB)
+    subprocess.run(["debugfs", "-w", "-R", request, f"{raw}?offset={MIB}"], check=True, capture_output=True)
+    return raw
+
+
 LVM = b"LABELONE" + bytes(16) + b"LVM2 001"
 UNUSABLE: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "nothing": (blank, "no-partition-table", "no partition table"),
@@ -174,6 +181,16 @@ UNUSABLE: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "lvm": (lambda raw: crafted(raw, LVM, at=512, type=TYPE_LVM), "lvm-disk", "logical volume"),
     "two systems": (two_roots, "several-roots", "partition 1 .* and partition 2"),
     "damaged": (damaged_root, "filesystem-broken", "partition 1 of disk os"),
+    "error flag": (
+        lambda raw: debugged(raw, "set_super_value state 3"),
+        "filesystem-broken",
+        r"partition 1 of disk os \(ext4\) is damaged: its superblock",
+    ),
+    "lost os-release": (
+        lambda raw: debugged(raw, "clri /etc/os-release"),
+        "filesystem-broken",
+        r"partition 1 of disk os \(ext4\) is damaged: /etc/os-release",
+    ),
     "cut off": (beyond_the_end, "partition-table", "beyond the disk's end"),
 }
 
@@ -187,6 +204,33 @@ def test_unusable_disks(tmp_path: Path, work: Path, case: str) -> None:
     assert caught.value.code == code
     assert caught.value.hint
     assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("writable", [False, True], ids=["read", "write"])
+def test_damage_found_while_reading(tmp_path: Path, work: Path, writable: bool) -> None:
+    disk = as_layer(debugged(tmp_path / "disk.raw", "clri /etc/hostname"))
+    with (
+        pytest.raises(BuildError, match=r"partition 1 of disk os .* is damaged: /etc/hostname") as caught,
+        opened_system([disk], folder=work, writable=writable) as system,
+    ):
+        system.tree.read_text("/etc/hostname")
+    assert caught.value.code == "filesystem-broken"
+    assert "e2fsck" in (caught.value.hint or "")
+
+
+def test_fstab_never_hides_the_root(tmp_path: Path, work: Path) -> None:
+    fstab = b"UUID=%s /.. ext4\nUUID=%s /self ext4\nUUID=%s /caf\xe9 ext4\n" % ((OTHER_UUID.encode(),) * 3)
+    raw = tmp_path / "disk.raw"
+    parts = [GptPartition(1, MIB, 64 * MIB), GptPartition(2, 65 * MIB, 32 * MIB)]
+    write_gpt(raw, 98 * MIB, parts)
+    fill(raw, parts[0].start, parts[0].size, "ext4", {**root_files(), "etc/fstab": fstab})
+    with loop_device(raw, offset=MIB, size=64 * MIB) as device, mounted(device, work, type="ext4"):
+        (work / "self").symlink_to("/")
+    fill(raw, parts[1].start, parts[1].size, "ext4", {"other": b""})
+    with opened_system([as_layer(raw)], folder=work, writable=True) as system:
+        assert [item.target for item in system.filesystems] == ["/"]
+        assert not system.tree.exists("/other")
+        assert [note.split(" ", 1)[0] for note in system.notes] == ["/..", "/self", "/caf\ufffd"]
 
 
 def dirty_disk(raw: Path, type: str) -> DiskLayer:

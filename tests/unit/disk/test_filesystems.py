@@ -37,6 +37,10 @@ def ext(compatible: int, incompatible: int) -> bytes:
         (ext(4, 0), Content("ext3", label="root", block_size=1024)),
         (ext(4, 0x40), Content("ext4", label="root", block_size=1024)),
         (ext(4, 0x44), Content("ext4", label="root", block_size=1024, dirty=True)),
+        (
+            ext(4, 0x40)[: 1024 + 0x3A] + b"\x02" + ext(4, 0x40)[1024 + 0x3B :],
+            Content("ext4", label="root", block_size=1024, broken=True),
+        ),
         (placed((0, b"LUKS\xba\xbe\x00\x02"), (24, b"crypt")), Content("luks", label="crypt")),
         (placed((3, b"-FVE-FS-"), (510, b"\x55\xaa")), Content("bitlocker")),
         (placed((3, b"NTFS    "), (72, bytes(range(8)))), Content("ntfs", "0706050403020100")),

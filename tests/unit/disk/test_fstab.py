@@ -74,3 +74,10 @@ UUID=6 relative ext4 defaults 0 0
     ]
     assert found[2].options == ("noatime", "nofail")
     assert found[0].options == ()
+
+
+def test_targets_are_plain_and_below_the_root() -> None:
+    targets = ["/.", "//", "/..", "/a/../..", "/var/./lib//", "/..a", "/x/../y"]
+    entries = fstab.parse("".join(f"UUID=1 {target} ext4\n" for target in targets))
+    assert [entry.target for entry in fstab.disk_mounts(entries)] == ["/..a", "/var/lib"]
+    assert fstab.leaving(entries) == ["/..", "/a/../..", "/x/../y"]
