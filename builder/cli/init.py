@@ -80,7 +80,7 @@ ln -sf "/usr/share/zoneinfo/$TIMEZONE" /etc/localtime
 echo "$TIMEZONE" > /etc/timezone
 """
 
-IGNORE = "/.build/\n/gallery/\n"
+IGNORE = "/.build/\n/gallery/\n*.buildplan\n"
 
 
 def command(

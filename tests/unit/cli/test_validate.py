@@ -123,7 +123,7 @@ def test_the_first_spec_is_valid(run: Run, tmp_path: Path):
     assert run("validate", "first", "--env", "prod", "--var", "timezone=Asia/Tokyo")[0] == 0
     (document,) = load([tmp_path / "first"]).documents
     assert document.render("1.0.0").prepare[2].values["env"] == {"TIMEZONE": "UTC"}
-    assert (tmp_path / "first/.gitignore").read_text() == "/.build/\n/gallery/\n"
+    assert (tmp_path / "first/.gitignore").read_text() == "/.build/\n/gallery/\n*.buildplan\n"
 
 
 def test_init_overwrites_nothing(run: Run, tmp_path: Path):
