@@ -8,13 +8,18 @@ import typer
 
 from builder.cli.common import Environment, Variables, parse_variables
 
-DAYS = 14
-
 
 def command(
     days: Annotated[
-        int, typer.Option("--days", min=0, help="Keep checkpoints, runs and downloads of the last N days.")
-    ] = DAYS,
+        int | None,
+        typer.Option(
+            "--days",
+            min=0,
+            metavar="N",
+            help="Keep checkpoints, runs and downloads that were made in the last N days. "
+            "Default: `checkpoints.expire` of build.yaml, else 30.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     environment: Environment = None,
     variables: Variables = None,
@@ -24,7 +29,7 @@ def command(
     Old runs' records and old downloads go, too. Versions in galleries are never touched. Losing a checkpoint costs
     time at the next build, nothing else.
     """
-    from builder.apply.collect import Needed, collect
+    from builder.apply.collect import DAY_SECONDS, Needed, collect
     from builder.cli.planning import PlanRequest, make_plan
     from builder.destinations.registry import destinations_for
     from builder.model.plan import Action
@@ -48,6 +53,8 @@ def command(
                 # What a version holds is not captured twice, unless the plan is to publish it again
                 artifacts -= {(digest, image.name) for digest in steps} - adopted
     needed = Needed(frozenset(checkpoints), frozenset(artifacts), blocked)
+    if days is None:
+        days = int(planned.loaded.project.expire_checkpoints // DAY_SECONDS)
     found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
     for removed in found:
         print(f"- {removed.what}  {bytes_text(removed.size)}")

@@ -38,6 +38,11 @@ def _duration(text: str) -> str:
     return f"write {int(found[1])}{unit}"
 
 
+def _days(text: str) -> str:
+    found = re.fullmatch(r"0*([1-9][0-9]{0,4})( ?days?)?", text)
+    return f"write {found[1]}d" if found else "write days or weeks, such as 30d or 2w"
+
+
 def _version(text: str) -> str:
     if text.lower() in ("latest", "next"):
         return "write auto"
@@ -74,6 +79,7 @@ AS_WRITTEN: Mapping[str, Callable[[str], str]] = {
     QUOTE_IT: _quoted,
     "size": _size,
     "duration": _duration,
+    "days": _days,
     "image-version": _version,
     "image-name": _image_name,
     "mode": _mode,

@@ -240,7 +240,12 @@ def test_what_a_template_in_defaults_makes_is_told_there(tmp_path: Path):
         ("vers: {}", ["build.yaml:1:1 unknown-key unknown key 'vers' | did you mean 'vars'?"]),
         ("specs: [../x]", ["build.yaml:1:9 path-outside '../x' must be a path below the project's root"]),
         ("store: /var/x", ["build.yaml:1:8 path-outside '/var/x' must be a path below the project's root"]),
-        ("checkpoints: {expire: 30}", ["build.yaml:1:23 type 'expire' must be text, not a number | write \"30\""]),
+        ("checkpoints: {expire: 30}", ["build.yaml:1:23 type 'expire' must be text, not a number | write 30d"]),
+        ("checkpoints: {expire: 14 days}", ["build.yaml:1:23 pattern '14 days' can't be 'expire' | write 14d"]),
+        (
+            "checkpoints: {expire: 12h}",
+            ["build.yaml:1:23 pattern '12h' can't be 'expire' | write days or weeks, such as 30d or 2w"],
+        ),
         ("a: [", ["build.yaml:2:1 yaml-syntax a value is missing here"]),
         ("a: [b", ["build.yaml:1:4 yaml-syntax this [ is never closed"]),
         ("- a", ["build.yaml:1:1 type the document must be a map, not a list"]),
