@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildError, Place
 from builder.guest.generalize_script import render_script
+from builder.guest.keep import glob_of
 from builder.guest.kinds import paths_in, paths_of_ours
+from builder.guest.kinds.users import KEYS
 from builder.guest.operations import Operation, all_operations, applicable, selected
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import ImageSpec
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from builder.guest.verifier import Finding
 
 # Raise it when the table or the templates make the script do something else
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,16 @@ def selection(image: ImageSpec, paths: Sequence[str] | None = None) -> Selection
         error.where = error.where or place_of(image)
         raise
     ours = [glob_of(path) for path in (paths_of_ours(image) if paths is None else paths)]
-    users = {user["name"] for choice in image.prepare if choice.kind == "users" for user in choice.values["users"]}
-    return Selection(operations, tuple(sorted({*chosen.keep, *ours})), tuple(sorted(users)))
+    users = [user for choice in image.prepare if choice.kind == "users" for user in choice.values["users"]]
+    # An account that exists has its home where it has it, whatever the spec expects
+    keys = [f"~{user['name']}/{KEYS}" for user in users if user.get("sshKeys")]
+    names = {user["name"] for user in users}
+    return Selection(operations, tuple(sorted({*chosen.keep, *ours, *keys})), tuple(sorted(names)))
 
 
 def place_of(image: ImageSpec, *path: str) -> Place:
     """Where the spec says how to generalize, or a part of it; its name, where that is left to the default."""
     return image.place("generalize", *path) if ("generalize",) in image.places.by_path else image.place("name")
-
-
-def glob_of(path: str) -> str:
-    """A glob that matches this path only."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)
 
 
 def generalize_step(image: ImageSpec, prepare: Sequence[Step] | None = None) -> Step:

@@ -5,17 +5,16 @@ Its functions are in templates/generalize.sh; here the table becomes calls of th
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder.guest import actions
+from builder.guest.keep import WILDCARD, parse_keep
 from builder.guest.operations import Operation
 
 FUNCTIONS = Path(__file__).parent / "templates" / "generalize.sh"
-WILDCARD = re.compile(r"(\[[^]/]+\]|[*?])")
 
 HEADER = """\
 #!/bin/sh
@@ -43,8 +42,8 @@ exit "$failed"
 def render_script(operations: Sequence[Operation], keep: Sequence[str] = (), users: Sequence[str] = ()) -> str:
     """The script that does these operations, in this order.
 
-    `keep` are globs of paths that no operation touches, `users` accounts that no operation removes. The script prints
-    `operation: n files` for each and exits with 1 when something could not be done.
+    `keep` are globs of paths that no operation touches (see `builder.guest.keep`), `users` accounts that none removes.
+    The script prints `operation: n files` for each and exits with 1 when something could not be done.
     """
     blocks = [HEADER, FUNCTIONS.read_text(encoding="utf-8"), f"spec_users={shlex.quote(' '.join(sorted(users)))}\n"]
     blocks.append(_kept(keep))
@@ -64,13 +63,29 @@ def glob_words(pattern: str) -> str:
 
 
 def _kept(keep: Sequence[str]) -> str:
-    """The functions that know what is kept: `kept PATH`, and `below FOLDER TEST...`, find without what is kept."""
-    patterns = [pattern.rstrip("/") or "/" for pattern in keep]
-    cases = "".join(f"        {glob_words(pattern)} | {glob_words(pattern)}/*) return 0 ;;\n" for pattern in patterns)
-    # find reads the pattern itself, so that there a backslash would be special
-    plain = [pattern.replace("\\", "\\\\") for pattern in patterns]
-    tests = "".join(f" ! -path {shlex.quote(item)} ! -path {shlex.quote(item + '/*')}" for item in plain)
+    """The functions that know what is kept: `kept PATH`, and `below FOLDER TEST...`, find without what is kept.
+
+    The folders of what is kept are looked up once, before anything is removed: `place_N` is where a folder really
+    stands, `glob_N` the same as a pattern for find.
+    """
+    entries = [parse_keep(pattern) for pattern in keep]
+    folders = list(dict.fromkeys((entry.user, entry.folder) for entry in entries))
+    lines = []
+    for number, (user, folder) in enumerate(folders):
+        word = f'"$(home_of {shlex.quote(user)})"' if user else ""
+        lines.append(f"place_{number}=$(resolved {word}{shlex.quote(folder) if folder or not user else ''})")
+        lines.append(f'glob_{number}=$(escaped "$place_{number}")')
+    cases, tests = "", ""
+    for pattern, entry in zip(keep, entries, strict=True):
+        number = folders.index((entry.user, entry.folder))
+        words = [] if entry.user else [glob_words(pattern.rstrip("/") or "/")]
+        words.append(f'"$place_{number}"/{glob_words(entry.name)}')
+        cases += "".join(f"        {word} | {word}/*) return 0 ;;\n" for word in words)
+        # find reads the pattern itself, so that there a backslash would be special
+        name = shlex.quote("/" + entry.name.replace("\\", "\\\\"))
+        tests += f' ! -path "$glob_{number}"{name} ! -path "$glob_{number}"{name}"/*"'
     return (
+        "".join(f"{line}\n" for line in lines) + "\n"
         "kept() {\n    case $1 in\n" + cases + "        *) return 1 ;;\n    esac\n}\n\n"
         "below() {\n    start=$1\n    shift\n"
         f'    find "$start" -depth -xdev -mindepth 1{tests} "$@"\n}}\n'

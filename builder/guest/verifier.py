@@ -15,6 +15,7 @@ from typing import Any
 
 from builder.disk.tree import GuestTree
 from builder.guest import actions
+from builder.guest.keep import glob_of, parse_keep
 from builder.guest.operations import Operation, all_operations
 
 # Mounted over by a tmpfs at every boot: what the disk has below is never seen
@@ -82,13 +83,42 @@ class Scan:
     def __init__(self, tree: GuestTree, keep: Sequence[str], users: Sequence[str]) -> None:
         self.tree = tree
         self.users = frozenset(users)
-        patterns = [part for pattern in keep for part in (pattern.rstrip("/") or "/", pattern.rstrip("/") + "/*")]
+        self._folders: dict[str, str] = {}
+        self._passwd = [line.split(":") for line in self.lines("/etc/passwd") if line.count(":") >= 6]
+        patterns = [part for pattern in self._patterns(keep) for part in (pattern or "/", pattern + "/*")]
         self._keep = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
         self.homes = self._homes()
 
+    def _patterns(self, keep: Sequence[str]) -> set[str]:
+        """Globs of what is kept, as the spec names it and as it stands when links of folders are followed."""
+        homes = {fields[0]: fields[5].rstrip("/") for fields in reversed(self._passwd) if fields[5].startswith("/")}
+        patterns = set()
+        for pattern in keep:
+            entry = parse_keep(pattern)
+            if entry.user and entry.user not in homes:
+                continue
+            folder = homes.get(entry.user, "") + entry.folder
+            patterns |= {f"{glob_of(place)}/{entry.name}" for place in (folder, self._resolved(folder))}
+        return {pattern.rstrip("/") for pattern in patterns}
+
+    def _resolved(self, folder: str) -> str:
+        """Where a folder really stands in the guest; as it is when there is none. No slash at its end."""
+        if folder not in self._folders:
+            try:
+                place = self.tree.resolve(folder or "/").relative_to(self.tree.resolve("/")).as_posix()
+                self._folders[folder] = "" if place == "." else f"/{place}"
+            except OSError:
+                self._folders[folder] = folder
+        return self._folders[folder]
+
     def kept(self, path: str) -> bool:
         """Whether the spec wants this path in the image; `/run` and `/dev` don't matter."""
-        return path.startswith(VOLATILE) or any(pattern.match(path) for pattern in self._keep)
+        if path.startswith(VOLATILE):
+            return True
+        folder, _, name = path.rpartition("/")
+        return any(
+            pattern.match(place) for place in {path, f"{self._resolved(folder)}/{name}"} for pattern in self._keep
+        )
 
     def identity(self, path: str) -> str:
         """The same text for the same file, by whatever links it was reached."""
@@ -104,8 +134,7 @@ class Scan:
         return self.tree.read_text(path, SMALL).split("\n") if self.tree.is_file(path) else []
 
     def _homes(self) -> tuple[str, ...]:
-        listed = [line.split(":")[5] for line in self.lines("/etc/passwd") if line.count(":") >= 6]
-        homes = {home.rstrip("/") for home in listed if home.startswith("/")}
+        homes = {fields[5].rstrip("/") for fields in self._passwd if fields[5].startswith("/")}
         return tuple(sorted({*homes, "/root", *self.tree.glob("/home/*")} - {""}))
 
     def expand(self, pattern: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Preview, Step
 
 VERSION = 1
+# In a home; templates/users.sh writes it
+KEYS = ".ssh/authorized_keys"
 FUNCTIONS = Path(__file__).parents[1] / "templates" / "users.sh"
 
 
@@ -25,7 +27,7 @@ def home_of(user: Mapping[str, Any]) -> str:
 
 def keys_of(user: Mapping[str, Any]) -> str:
     """The user's file of authorized keys."""
-    return f"{home_of(user)}/.ssh/authorized_keys"
+    return f"{home_of(user)}/{KEYS}"
 
 
 def step(choice: Choice, image: ImageSpec) -> Step:

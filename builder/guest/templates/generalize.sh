@@ -30,6 +30,26 @@ real() {
     [ -z "$folder" ] || [ "$(cd -P -- "$folder" 2>/dev/null && pwd -P)" = "$folder" ]
 }
 
+# resolved FOLDER: where it really stands; as it is when there is none
+resolved() {
+    if [ -n "$1" ] && folder=$(cd -P -- "$1" 2>/dev/null && pwd -P); then
+        printf '%s\n' "${folder%/}"
+    else
+        printf '%s\n' "$1"
+    fi
+}
+
+# escaped PATH: a pattern for find that matches this path only
+escaped() {
+    printf '%s\n' "$1" | sed 's/[][\\*?]/\\&/g'
+}
+
+# home_of NAME: by /etc/passwd; below /dev/null there is nothing
+home_of() {
+    awk -F: -v name="$1" '$1 == name && $6 ~ "^/" { home = $6; exit }
+        END { sub("/+$", "", home); print home == "" ? "/dev/null" : home }' /etc/passwd
+}
+
 # may_change PATH: it is there, not to be kept, and not behind a link
 may_change() {
     [ -e "$1" ] || [ -L "$1" ] || return 1

@@ -157,6 +157,45 @@ def test_homes_elsewhere_are_homes_too(make: MakeRoot) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+def test_keys_of_the_specs_users_stay_in_the_homes_that_they_have(make: MakeRoot, shell: str) -> None:
+    root = make(shell)
+    plant(root, [])
+    with (root / "etc/passwd").open("a") as passwd:
+        passwd.write("www-data:x:33:33::/var/www/:/bin/sh\n")
+    write(root, {"/var/www/.ssh/authorized_keys": "ours\n", "/var/www/.ssh/id_rsa": KEY, "/home/app/.ssh/x": "x\n"})
+    keep = ("~nobody-of-that-name/.ssh/authorized_keys", "~www-data/.ssh/authorized_keys")
+    operations = of("ssh-userdir")
+    assert [item.path for item in verify(GuestTree(root), operations, keep)] == [
+        "/home/app/.ssh/x", "/var/www/.ssh/id_rsa",
+    ]  # fmt: skip
+    generalize(root, operations, keep)
+    assert (root / "var/www/.ssh/authorized_keys").read_text() == "ours\n"
+    assert not (root / "var/www/.ssh/id_rsa").exists() and not (root / "home/app/.ssh").exists()
+    assert verify(GuestTree(root), operations, keep) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_the_spec_wrote_through_a_linked_folder_stays(make: MakeRoot, shell: str) -> None:
+    root = make(shell)
+    plant(root, [])
+    shutil.move(root / "home", root / "var/home")
+    (root / "home").symlink_to("var/home")
+    write(root, {"/var/a [1]/x.log.gz": "ours\n", "/var/log/b.log": "theirs\n"})
+    shutil.move(root / "var/a [1]", root / "var/log/a [1]*\\")
+    (root / "srv").mkdir(exist_ok=True)
+    (root / "srv/logs").symlink_to("../var/log/a [1]*\\")
+    write(root, {f"/var/home/app/.ssh/{name}": f"{name}\n" for name in ("authorized_keys", "other")})
+    keep = ("/home/app/.ssh/authorized_keys", "/srv/logs/*.gz")
+    operations = of("ssh-userdir", "logs")
+    generalize(root, operations, keep)
+    assert (root / "home/app/.ssh/authorized_keys").read_text() == "authorized_keys\n"
+    assert (root / "srv/logs/x.log.gz").read_text() == "ours\n"
+    assert not (root / "home/app/.ssh/other").exists()
+    assert (root / "var/log/b.log").read_text() == ""
+    assert verify(GuestTree(root), operations, keep) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_hooks_of_the_distribution_run_and_their_failure_is_ours(make: MakeRoot, shell: str) -> None:
     from builder.errors import BuildError
 
