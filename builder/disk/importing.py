@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from builder import process
-from builder.disk import filesystems, layers, partitions, vhd, volumes
+from builder.disk import export, filesystems, layers, partitions, vhd, volumes
 from builder.errors import BuildError, Interrupted
 
 FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk")
@@ -191,9 +192,10 @@ def truncated(path: Path) -> BuildError:
 def import_disk(source: Path, target: Path, format: str | None = None, *, stop: threading.Event | None = None) -> str:
     """Convert a disk file into a new layer `target` without a parent; return what it was (one of FORMATS).
 
-    Its virtual size is rounded up to whole MiB. `format` is what the user says it is: another one is an error.
+    Its virtual size is rounded up to whole MiB; a GPT whose backup is then out of place, or whose primary is broken, is
+    put right (`partitions.repair_gpt`). Needs root. `format` is what the user says it is: another one is an error.
     `target` exists only when it is complete. Raises what `recognize` raises, BuildError ("disk-format", "disk-full",
-    "disk-file-broken"), and Interrupted when `stop` is set.
+    "disk-file-broken", "partition-table"), what `export.exported` raises, and Interrupted when `stop` is set.
     """
     try:
         found = recognize(source)
@@ -209,6 +211,10 @@ def import_disk(source: Path, target: Path, format: str | None = None, *, stop: 
         size = layers.virtual_size(unfinished)
         if size != vhd.whole_mib(size):
             layers.resize(unfinished, vhd.whole_mib(size))
+        with TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
+            layer = layers.DiskLayer(unfinished)
+            with export.exported(layer, folder=Path(folder), writable=True) as disk:
+                partitions.repair_gpt(disk, size)
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -354,8 +354,8 @@ def grow_last(path: Path, size: int) -> Partition:
 def _grow_gpt(file: BinaryIO, size: int, last: Partition) -> None:
     gpt = _read_gpt(file, file.seek(0, os.SEEK_END))
     assert gpt is not None  # the caller has read it
-    entries = bytearray(gpt.entries[: ENTRY_COUNT * ENTRY_SIZE].ljust(ENTRY_COUNT * ENTRY_SIZE, b"\0"))
-    if any(gpt.entries[len(entries) :]) or min(part.start for part in _gpt_partitions(gpt)) < FIRST_USABLE * SECTOR:
+    entries = _usual_entries(gpt)
+    if entries is None:
         raise BuildError(
             f"the partition table has another size than the usual {ENTRY_COUNT} entries, which build doesn't grow",
             code="partition-layout",
@@ -364,6 +364,33 @@ def _grow_gpt(file: BinaryIO, size: int, last: Partition) -> None:
     end = max((size - (FIRST_USABLE - 1) * SECTOR) // MIB * MIB, last.start + last.size)
     struct.pack_into("<Q", entries, (last.number - 1) * ENTRY_SIZE + 40, end // SECTOR - 1)
     _write_tables(file, size, gpt.disk, bytes(entries))
+
+
+def _usual_entries(gpt: _Gpt) -> bytearray | None:
+    """The entries as `_write_tables` wants them; None when they are more, or partitions begin where they would end."""
+    entries = bytearray(gpt.entries[: ENTRY_COUNT * ENTRY_SIZE].ljust(ENTRY_COUNT * ENTRY_SIZE, b"\0"))
+    first = min((part.start for part in _gpt_partitions(gpt)), default=FIRST_USABLE * SECTOR)
+    return None if any(gpt.entries[len(entries) :]) or first < FIRST_USABLE * SECTOR else entries
+
+
+def repair_gpt(path: Path, old_size: int) -> bool:
+    """Put both GPTs of a disk that had `old_size` bytes before it grew into place; return whether anything was done.
+
+    A broken primary is replaced by its backup, and the backup moves to the disk's end. No partition changes. A disk
+    without a GPT is left alone, and one whose table has another size than the usual, or whose partitions would be in
+    the way. Raises BuildError ("partition-table") when both tables are broken.
+    """
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        gpt = _gpt_at(file, 1, size) or _gpt_at(file, old_size // SECTOR - 1, size) or _read_gpt(file, size)
+        if gpt is None or (size == old_size and not gpt.from_backup):
+            return False
+        entries = _usual_entries(gpt)
+        end = max((part.start + part.size for part in _gpt_partitions(gpt)), default=0)
+        if entries is None or end > size - (FIRST_USABLE - 1) * SECTOR:
+            return False
+        _write_tables(file, size, gpt.disk, bytes(entries))
+    return True
 
 
 def _grow_mbr(file: BinaryIO, size: int, last: Partition) -> None:

@@ -15,7 +15,7 @@ import pytest
 from builder.disk import layers, vhd
 from builder.disk.contents import content_digest
 from builder.disk.importing import import_disk
-from builder.disk.partitions import GptPartition, write_gpt
+from builder.disk.partitions import GptPartition, read_table, write_gpt
 from builder.errors import BuildError
 from tests.integration.disk.conftest import MIB
 
@@ -41,10 +41,14 @@ def converted(raw: Path, target: Path, format: str, options: str = "") -> Path:
     return target
 
 
-def content_of(layer: Path) -> str:
+def converted_back(layer: Path) -> Path:
     raw = layer.with_suffix(".check")
     subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(layer), str(raw)], check=True)
-    return content_digest(raw)
+    return raw
+
+
+def content_of(layer: Path) -> str:
+    return content_digest(converted_back(layer))
 
 
 FORMATS = {
@@ -97,6 +101,29 @@ def patched(path: Path, at: int, data: bytes) -> Path:
 def truncated(path: Path, size: int) -> Path:
     os.truncate(path, size)
     return path
+
+
+@pytest.mark.parametrize("format", ["raw", "qcow2"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_gpt_of_an_odd_size_is_put_right(tmp_path: Path, format: str, broken: bool) -> None:
+    source = tmp_path / "odd.raw"
+    write_gpt(source, SIZE + 700 * 1024, [GptPartition(1, MIB, 20 * MIB)])
+    if broken:
+        patched(source, 512 + 16, b"damage")
+    if format != "raw":
+        source = converted(source, tmp_path / "odd.img", format)
+    target = tmp_path / "target" / "os.qcow2"
+    target.parent.mkdir()
+    import_disk(source, target)
+    assert list(target.parent.iterdir()) == [target]
+    raw = converted_back(target)
+    assert raw.stat().st_size == SIZE + MIB
+    said = subprocess.run(["sgdisk", "--verify", str(raw)], capture_output=True, text=True, check=True).stdout
+    assert "No problems found" in said
+    table = read_table(raw)
+    assert table is not None
+    assert not table.from_backup
+    assert [(part.start, part.size) for part in table.partitions] == [(MIB, 20 * MIB)]
 
 
 def written(path: Path, data: bytes) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.disk import partitions
-from builder.disk.partitions import GptPartition, grow_last, read_table, write_gpt
+from builder.disk.partitions import GptPartition, grow_last, read_table, repair_gpt, write_gpt
 from builder.errors import BuildError
 
 MIB = partitions.MIB
@@ -253,3 +253,43 @@ def test_grow_needs_a_table(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no partition table") as caught:
         grow_last(path, MIB)
     assert caught.value.code == "no-partition-table"
+
+
+def broken_primary(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(SECTOR + 16)
+        file.write(b"damage")
+
+
+@pytest.mark.parametrize("added", [0, MIB // 2, MIB])
+@pytest.mark.parametrize("broken", [False, True])
+def test_repair_puts_both_tables_in_place(disk: Path, added: int, broken: bool) -> None:
+    before = read_table(disk)
+    whole = disk.read_bytes()
+    assert before is not None
+    if broken:
+        broken_primary(disk)
+    with disk.open("r+b") as file:
+        file.truncate(SIZE + added)
+    assert repair_gpt(disk, SIZE) == (broken or added > 0)
+    assert read_table(disk) == before
+    assert disk.read_bytes()[MIB : 63 * MIB] == whole[MIB : 63 * MIB]
+    broken_primary(disk)
+    backup = read_table(disk)
+    assert backup is not None
+    assert backup.from_backup
+    assert backup.partitions == before.partitions
+    assert repair_gpt(disk, SIZE + added)
+    assert read_table(disk) == before
+
+
+def test_repair_leaves_what_it_does_not_know(tmp_path: Path, disk: Path) -> None:
+    """A disk without a GPT, and one on which the backup would overwrite a partition."""
+    plain = tmp_path / "plain.raw"
+    plain.write_bytes(bytes(MIB))
+    assert not repair_gpt(plain, MIB - SECTOR)
+    with disk.open("r+b") as file:
+        file.truncate(63 * MIB)
+    before = disk.read_bytes()
+    assert not repair_gpt(disk, SIZE)
+    assert disk.read_bytes() == before
