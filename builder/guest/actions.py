@@ -39,7 +39,7 @@ class Empty:
 
 @dataclass(frozen=True)
 class DeleteNamed:
-    """Remove the regular files below these folders that have one of these names (globs), on the same filesystem."""
+    """Remove the regular files below these folders that have one of these names (globs)."""
 
     roots: tuple[str, ...]
     names: tuple[str, ...]

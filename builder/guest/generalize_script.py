@@ -65,6 +65,9 @@ def glob_words(pattern: str) -> str:
 def _kept(keep: Sequence[str]) -> str:
     """The functions that know what is kept: `kept PATH`, and `below FOLDER TEST...`, find without what is kept.
 
+    find goes into mounted filesystems, since the guest's logs may be on a disk of their own. `/proc`, `/sys`, `/dev`
+    and `/run` are below no folder of the table.
+
     The folders of what is kept are looked up once, before anything is removed: `place_N` is where a folder really
     stands, `glob_N` the same as a pattern for find.
     """
@@ -88,7 +91,7 @@ def _kept(keep: Sequence[str]) -> str:
         "".join(f"{line}\n" for line in lines) + "\n"
         "kept() {\n    case $1 in\n" + cases + "        *) return 1 ;;\n    esac\n}\n\n"
         "below() {\n    start=$1\n    shift\n"
-        f'    find "$start" -depth -xdev -mindepth 1{tests} "$@"\n}}\n'
+        f'    find "$start" -depth -mindepth 1{tests} "$@"\n}}\n'
     )
 
 

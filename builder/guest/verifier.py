@@ -48,9 +48,10 @@ class Finding:
     reason: str
 
     def describe(self) -> str:
-        """A line for people."""
+        """A line for people. The guest chose its paths and names: what a terminal would obey is escaped."""
         source = self.operation if self.operation == ALWAYS else f"operation {self.operation}"
-        return f"{self.path}: {self.reason} ({source})"
+        line = f"{self.path}: {self.reason} ({source})"
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
 
 
 def verify(
@@ -146,12 +147,11 @@ class Scan:
                     yield path
 
     def below(self, top: str) -> Iterator[tuple[str, int, int]]:
-        """What is below a folder, on its filesystem, and not kept: path, mode and size; no folders."""
+        """What is below a folder, also on mounted filesystems, and not kept: path, mode and size; no folders."""
         if not self.tree.is_folder(top):
             return
-        device = self.tree.stat(top).st_dev
         for path, status in self.tree.walk(top):
-            if status.st_dev == device and not stat.S_ISDIR(status.st_mode) and not self.kept(path):
+            if not stat.S_ISDIR(status.st_mode) and not self.kept(path):
                 yield path, status.st_mode, status.st_size
 
 

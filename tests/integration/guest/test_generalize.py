@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from builder.disk.mounts import private_mounts
 from builder.disk.tree import GuestTree
 from builder.guest.generalize_script import render_script
 from builder.guest.operations import Operation, all_operations, applicable, selected
-from builder.guest.verifier import verify
+from builder.guest.verifier import ALWAYS, verify
 from builder.model.run import GuestScript
 from tests.integration.guest.roots import run
 from tests.planted import BASE, GROUP, KEY, NOTHING_TO_FIND, PLANTED, family_of, plant, write
@@ -193,6 +196,42 @@ def test_what_the_spec_wrote_through_a_linked_folder_stays(make: MakeRoot, shell
     assert not (root / "home/app/.ssh/other").exists()
     assert (root / "var/log/b.log").read_text() == ""
     assert verify(GuestTree(root), operations, keep) == []
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Mounts an empty filesystem at a folder until the test ends."""
+    private_mounts()
+    with ExitStack() as stack:
+
+        def put(folder: Path) -> None:
+            folder.mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+            stack.callback(lambda: subprocess.run(["umount", folder], check=True))
+
+        yield put
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_filesystems_of_their_own_are_cleaned_and_scanned(
+    make: MakeRoot, shell: str, mount: Callable[[Path], None]
+) -> None:
+    root = make(shell)
+    plant(root, [])
+    for folder in ("var/log/audit", "var/log/journal/x", "srv/d"):
+        mount(root / folder)
+    write(root, {
+        "/var/log/audit/audit.log": "x\n", "/var/log/audit/audit.log.1": "x\n", "/var/log/journal/x/system": "x\n",
+        "/srv/d/id_rsa": KEY,
+    })  # fmt: skip
+    tree, operations = GuestTree(root), of("logs")
+    assert {item.path for item in verify(tree, operations)} == {
+        "/var/log/audit/audit.log", "/var/log/audit/audit.log.1", "/var/log/journal/x/system", "/srv/d/id_rsa",
+    }  # fmt: skip
+    generalize(root, operations)
+    assert [(item.path, item.operation) for item in verify(tree, operations)] == [("/srv/d/id_rsa", ALWAYS)]
+    assert (root / "var/log/audit/audit.log").read_text() == ""
+    assert list((root / "var/log/journal/x").iterdir()) == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -105,6 +105,15 @@ def test_empty_passwords_are_found(tmp_path: Path) -> None:
     assert found(tmp_path) == [Finding("/etc/shadow", ALWAYS, "lets app log in without a password")]
 
 
+def test_a_finding_is_one_line_without_escape_sequences(tmp_path: Path) -> None:
+    plant(tmp_path, [])
+    write(tmp_path, {"/var/log/azure/\x1b[2Jé\n\udcff \u202e": "x"})
+    (finding,) = [item for item in found(tmp_path, "logs") if item.reason == "is still there"]
+    assert finding.path == "/var/log/azure/\x1b[2Jé\n\udcff \u202e"
+    expected = r"/var/log/azure/\x1b[2Jé\n\udcff \u202e: is still there (operation logs)"
+    assert finding.describe() == expected
+
+
 NO_PASSWORD = "lets evil log in without a password"
 ANOTHER_ROOT = "gives evil UID 0, all rights of root"
 
