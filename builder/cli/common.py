@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from builder.errors import BuildError
 
-Paths = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Specs, or folders of specs. Without any: those that build.yaml names."),
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SPEC|IMAGE]...", help="Specs, folders, or image names such as 'web-*'. None: all images."),
 ]
 Environment = Annotated[
     str | None, typer.Option("--env", metavar="NAME", help="A named environment of build.yaml, such as prod.")

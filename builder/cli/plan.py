@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.common import Environment, Variables, parse_variables
+from builder.cli.common import Environment, Targets, Variables, parse_variables
 
 
 class PlanFormat(StrEnum):
@@ -19,10 +19,6 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
-Targets = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SPEC|IMAGE]...", help="Specs, folders, or image names such as 'web-*'. None: all images."),
-]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave images out, by name.")]
 Rebuild = Annotated[
     list[str] | None,

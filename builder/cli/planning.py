@@ -67,7 +67,7 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
     from builder.plan.planner import Planner
     from builder.plan.selection import PlanOptions
 
-    loaded, include = _load(request)
+    loaded, include = load_request(request)
     store = loaded.root / loaded.project.store
     planner = Planner(machine_for=lambda image: machine_for(image, store), destinations_for=destinations_for)
     root = loaded.root
@@ -91,8 +91,11 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
     return Planned(plan, loaded, store)
 
 
-def _load(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:
-    """The specs, and the names that the request selects of them (none: all)."""
+def load_request(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:
+    """The specs, and the names (or globs over them) that the request selects of them (none: all).
+
+    Raises SpecInvalid, and BuildError when there are no specs.
+    """
     from builder.spec.loader import load
 
     options: dict[str, Any] = {"environment": request.environment, "variables": request.variables}

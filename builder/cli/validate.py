@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.common import Environment, Paths, Variables, parse_variables
+from builder.cli.common import Environment, Targets, Variables, parse_variables
 from builder.errors import ExitCode, SpecInvalid
 
 MOST_NAMES = 10
@@ -23,18 +23,23 @@ class Format(StrEnum):
 
 
 def command(
-    paths: Paths = None,
+    targets: Targets = None,
     env: Environment = None,
     var: Variables = None,
     format: Annotated[Format, typer.Option("--format", help="How findings are shown.")] = Format.TEXT,
 ) -> int:
     """Check specs and show every error with its place. Reads files of the repository only, and runs nothing."""
+    from builder.cli.planning import PlanRequest, load_request
+    from builder.plan.selection import matching
     from builder.report import diagnostics as report
-    from builder.spec.loader import load
 
+    request = PlanRequest.of(targets, environment=env, variables=parse_variables(var))
     try:
-        loaded = load(paths or [], environment=env, variables=parse_variables(var))
+        loaded, include = load_request(request)
         names, found, root = [document.name for document in loaded.documents], loaded.warnings, loaded.root
+        if request.images:
+            chosen = matching(include, names, option="")
+            names = [name for name in names if name in chosen]
     except SpecInvalid as error:
         names, found, root = [], error.diagnostics, error.root or Path()
     if format is Format.JSON:

@@ -29,6 +29,9 @@ from builder.spec.templating import Budget, Scope
 from builder.spec.variables import combinations, has_templates, scope_of, variables_of
 from builder.spec.yaml_text import YamlInvalid, parse
 
+# Whoever runs build in a folder of its own, or forgot build.yaml, sees why variables are missing
+NO_PROJECT = "no build.yaml was found here or above: `vars` in it hold for all specs; `--var NAME=VALUE` sets one"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -164,7 +167,7 @@ def _drafts(reading: _Reading, own: Layer, name: str) -> list[Draft]:
             "environment": reading.environment or "",
             "matrix": Scope("matrix", combination),
         }
-        scope, problems = scope_of(variables, names, budget)
+        scope, problems = scope_of(variables, names, budget, help="" if project.document else NO_PROJECT)
         reading.found |= dict.fromkeys(problems)
         names["vars"] = scope
         drafts.append(

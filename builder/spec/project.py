@@ -81,6 +81,8 @@ def read_text(path: Path, name: str, root: Path) -> bytes:
         if not real(path).is_relative_to(root):
             help = "copy the file into the repository"
             raise YamlInvalid(Diagnostic(Place(name), "path-outside", "leads out of the project", help))
+        if path.is_symlink() and not path.exists():
+            raise YamlInvalid(Diagnostic(Place(name), "unreadable", "is a link that leads to nothing"))
         # A pipe or a device would be waited for, perhaps for ever
         if path.exists() and not path.is_file():
             raise YamlInvalid(Diagnostic(Place(name), "unreadable", "is not a regular file"))
@@ -207,13 +209,19 @@ def spec_files(project: ProjectConfig, paths: Sequence[Path]) -> tuple[list[Path
 
 
 def _is_spec(path: Path) -> bool:
-    return path.suffix in SUFFIXES and path.name != PROJECT_FILE and path.is_file()
+    """Whether a path has the name of a spec. What can't be read (a link to nothing, a pipe) is told when it is read."""
+    # `.#web.yaml` is a link to nothing by which Emacs marks a file that it edits
+    named = path.suffix in SUFFIXES and path.name != PROJECT_FILE and not path.name.startswith(".#")
+    return named and not path.is_dir()
 
 
 def _glob(project: ProjectConfig) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in project.specs:
-        for path in sorted(project.root.glob(pattern)):
+        exact = project.root / pattern
+        # A glob leaves out a link to nothing that is named in full
+        matches = sorted(project.root.glob(pattern)) or ([exact] if exact.is_symlink() else [])
+        for path in matches:
             if _is_spec(path):
                 found[path] = None
     return list(found)

@@ -68,11 +68,12 @@ class TemplateInvalid(Exception):
 
 
 class Scope(dict[str, Json]):
-    """Names that templates may use, under a title such as `vars`."""
+    """Names that templates may use, under a title such as `vars`. `help` is for a name that isn't there."""
 
-    def __init__(self, title: str, values: Mapping[str, Json]) -> None:
+    def __init__(self, title: str, values: Mapping[str, Json], help: str = "") -> None:
         super().__init__(values)
         self.title = title
+        self.help = help
 
 
 def is_templated(text: str) -> bool:
@@ -224,7 +225,7 @@ def _environment() -> jinja2.Environment:
             name, scope = str(self._undefined_name), self._undefined_obj
             if isinstance(scope, Scope):
                 close = difflib.get_close_matches(name, scope, 1)
-                help = f"did you mean {close[0]!r}?" if close else ""
+                help = f"did you mean {close[0]!r}?" if close else scope.help
                 return f"{scope.title} has no {name!r}{HELP_FOLLOWS}{help}"
             if scope is jinja2.utils.missing:
                 return f"there is no {name!r} here{HELP_FOLLOWS}{NAMES}"
@@ -248,6 +249,8 @@ def _environment() -> jinja2.Environment:
             # `vars.items` is the variable, not the method
             if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
+            if isinstance(obj, Scope) and attribute not in MAP_METHODS:
+                return self.undefined(obj=obj, name=attribute)
             return super().getattr(obj, attribute)
 
     environment = Environment(

@@ -59,9 +59,11 @@ def _given(text: str) -> Json:
     return text if value is None or isinstance(value, float) else value
 
 
-def scope_of(variables: list[Variable], names: Mapping[str, Json], budget: Budget) -> tuple[Scope, list[Diagnostic]]:
-    """The rendered variables. Each may use those before it."""
-    scope = Scope("vars", {})
+def scope_of(
+    variables: list[Variable], names: Mapping[str, Json], budget: Budget, *, help: str = ""
+) -> tuple[Scope, list[Diagnostic]]:
+    """The rendered variables. Each may use those before it. `help` is for one that isn't there."""
+    scope = Scope("vars", {}, help)
     found: list[Diagnostic] = []
     for variable in variables:
         # What comes from the command line is text, never a template

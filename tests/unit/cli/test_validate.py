@@ -56,6 +56,29 @@ def test_warnings_don_t_fail(run: Run, tmp_path: Path):
     assert output.endswith("1 warning in 1 file\n1 image is valid: web\n")
 
 
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (["web"], "1 image is valid: web\n"),
+        (["*b"], "2 images are valid: db, web\n"),
+        (["images/web.yaml"], "1 image is valid: web\n"),
+        (["images/web.yaml", "db"], "2 images are valid: db, web\n"),
+    ],
+)
+def test_images_by_name(run: Run, tmp_path: Path, targets: list[str], expected: str):
+    put(tmp_path, "images/web.yaml", LOCAL)
+    put(tmp_path, "images/db.yaml", LOCAL.replace("web", "db"))
+    put(tmp_path, "images/other.yaml", LOCAL.replace("web", "other"))
+    assert run("validate", *targets) == (0, expected, "")
+
+
+def test_a_name_that_no_image_has(run: Run, tmp_path: Path):
+    put(tmp_path, "images/web.yaml", LOCAL)
+    code, output, errors = run("validate", "wbe")
+    assert (code, output) == (1, "")
+    assert errors == "error[no-such-image]: no image is called 'wbe'\n  hint: did you mean 'web'?\n"
+
+
 def test_json(run: Run, tmp_path: Path):
     put(tmp_path, "images/web.yaml", LOCAL + "zzz: 1\n")
     code, output, _ = run("validate", "--format", "json")

@@ -295,6 +295,7 @@ def test_a_variable_that_nothing_uses_is_refused(tmp_path: Path):
     ("text", "expected"),
     [
         (LOCAL + 'prepare:\n- run: "echo {{ vars.level }}"', ["5:8 template-undefined vars has no 'level'"]),
+        (LOCAL + 'prepare:\n- run: "echo {{ vars.title }}"', ["5:8 template-undefined vars has no 'title'"]),
         (LOCAL + 'prepare:\n- run: "{{ x"', ["5:8 template-syntax not a template: unexpected end of template, expected 'end of print statement'."]),
         (LOCAL.replace("name: web", 'name: "{{ image.version }}"'), ["1:7 template-undefined there is no 'image' here | names are: vars, environment, matrix, image"]),
         (LOCAL + 'vars: {a: "{{ vars.b }}", b: 1}', ["4:11 template-undefined vars has no 'b'"]),
@@ -536,6 +537,42 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
     with pytest.raises(SpecInvalid) as caught:
         load([tmp_path / "pipe.yaml"])
     assert caught.value.diagnostics[0].message == "is not a regular file"
+
+
+@pytest.mark.parametrize("specs", ["images/*.yaml", "images/web.yaml", "**/*.yaml"])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("none.yaml", "is a link that leads to nothing"),
+        ("web.yaml", "is a link that leads to nothing"),
+        (None, "is not a regular file"),
+    ],
+)
+def test_what_can_not_be_read_is_not_passed_over(tmp_path: Path, specs: str, target: str | None, message: str):
+    put(tmp_path, "build.yaml", f"specs: ['{specs}']")
+    (tmp_path / "images").mkdir()
+    if target is None:
+        os.mkfifo(tmp_path / "images/web.yaml")
+    else:
+        (tmp_path / "images/web.yaml").symlink_to(target)
+    assert diagnose(tmp_path) == [f"1:1 unreadable {message}"]
+
+
+def test_an_editor_s_mark_is_no_spec(tmp_path: Path):
+    put(tmp_path, "images/web.yaml", LOCAL)
+    (tmp_path / "images/.#web.yaml").symlink_to("somebody@host.1")
+    assert diagnose(tmp_path) == []
+
+
+def test_variables_without_a_project(tmp_path: Path):
+    put(tmp_path, "web.yaml", LOCAL + 'description: "{{ vars.timezone }}"\n')
+    with pytest.raises(SpecInvalid) as caught:
+        load([tmp_path / "web.yaml"])
+    (item,) = caught.value.diagnostics
+    assert item.message == "vars has no 'timezone'"
+    assert (item.help or "").startswith("no build.yaml was found here or above")
+    put(tmp_path, "build.yaml", "vars: {timezone: UTC}")
+    assert load([tmp_path / "web.yaml"]).documents[0].render("1.0.0").description == "UTC"
 
 
 def test_no_specs_at_all(tmp_path: Path):
