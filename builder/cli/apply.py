@@ -193,7 +193,7 @@ def _apply(executor: Executor, planned: Planned) -> None:
         for image, failure in error.failures if isinstance(error, SomeImagesFailed) else ():
             print(f"\n{image}:", file=sys.stderr)
             report(failure)
-        if error.exit_code not in (ExitCode.LOCKED, ExitCode.PLAN_STALE):
+        if executor.folder.exists() and error.exit_code not in (ExitCode.LOCKED, ExitCode.PLAN_STALE):
             folder = executor.folder
             print(
                 f"\nTo go on, run the same `build apply` again: finished steps are kept as checkpoints.\n"
