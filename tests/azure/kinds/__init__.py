@@ -1,0 +1,1 @@
+"""One module per kind of resource: its routes, its rules, and how it looks."""
