@@ -168,7 +168,3 @@ class RunFinished(Event):
 
 
 Listener = Callable[[Event], None]
-
-
-def silent(event: Event) -> None:
-    """The listener that hears nothing."""

@@ -51,7 +51,6 @@ class ImageBuild:
             secrets=self._secrets,
         )
         self._log = StepLog(log, run)
-        self._stop_at = 0
 
     def made_elsewhere(self) -> bool:
         """Look once more, now that the lease is ours: what the plan assumed must still hold.
