@@ -83,8 +83,13 @@ def find_program(name: str, *, package: str, why: str) -> str:
     return found
 
 
+# When we were killed before setpriv asked for the signal, nobody would send it: the child has another parent then
+_UNLESS_ORPHANED = '[ "$PPID" -eq "$1" ] || exit 1; shift; exec "$@"'
+
+
 def _guarded(command: Arguments) -> list[str]:
-    return ["setpriv", "--pdeathsig", "KILL", "--", *(os.fspath(part) for part in command)]
+    words = [os.fspath(part) for part in command]
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _UNLESS_ORPHANED, "sh", str(os.getpid()), *words]
 
 
 def run(
