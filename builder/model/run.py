@@ -33,7 +33,8 @@ class GuestFacts:
 class GuestScript:
     """A script to be run inside the guest.
 
-    `interpreter` gets the script's path as its last argument. `files` (name to content, or to a file or folder of
+    `interpreter` gets the script's path as its last argument; `text` is written as UTF-8, exactly as it is (PowerShell
+    reads it right by the byte order mark that it may begin with). `files` (name to content, or to a file or folder of
     this host) are put where `$BUILD_FILES/<name>` says, read-only, for the length of the script. `secrets` (name to
     value) become environment variables and are masked wherever they are printed. `timeout` in seconds.
     """
@@ -96,6 +97,12 @@ class Session(Protocol):
 
     def release(self, artifact: Artifact) -> None:
         """The artifact's versions are published: the machine need not keep it."""
+
+    def restart(self, timeout: float | None) -> None:
+        """Restart the machine and wait until its guest answers; nothing to do offline.
+
+        `timeout` in seconds; None leaves the limit to the machine. Raises BuildError when the guest doesn't come back.
+        """
 
     @property
     def guest(self) -> Guest:

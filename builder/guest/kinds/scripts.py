@@ -114,7 +114,7 @@ def restart_step(choice: Choice, image: ImageSpec) -> Step:
 def _restart(step: Step, context: StepContext) -> None:
     session = context.session
     if session.guest.live:
-        session.restart()
+        session.restart(step.timeout)
     else:
         context.log("nothing to restart: the disk is worked on offline, and every VM from it boots afresh")
 

@@ -152,6 +152,9 @@ class LocalSession:
             )
         return self._sandbox
 
+    def restart(self, timeout: float | None) -> None:
+        """Nothing runs: every step begins in a system at rest, and every VM from the disk boots afresh."""
+
     def open_system(self) -> OpenedSystem:
         """Mount the disks of the step under way, until it is committed."""
         if self.system is None:
