@@ -25,7 +25,8 @@ from builder.events import (
     RunStarted,
 )
 from builder.machines.base import Machine
-from builder.model.artifact import Manifest
+from builder.model.artifact import Artifact, Manifest
+from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.run import Run
 from builder.model.spec import ImageDocument, ImageSpec
@@ -231,9 +232,7 @@ class Executor:
             redactor=self.tools.redactor,
             effect=lambda name, **facts: journal.effect(name, image=item.image, **facts),
             stop=self.tools.stop,
-            version=item.version or "",
             digest=item.digest,
-            tool=__version__,
         )
         run.check_stop()
         build = ImageBuild(
@@ -262,15 +261,20 @@ class Executor:
             stop=self.tools.stop,
         )
 
-    def _find_base(self, name: str, digest: str) -> tuple[Path, Manifest]:
-        """The published version of another image of this project that has a digest."""
+    def _find_base(self, name: str, digest: str) -> list[tuple[Artifact, Manifest]]:
+        """The published version of another image of this project that has a digest, at each destination that has it."""
         image = self._documents[name].render("0.0.0")
+        found = []
         for destination in self.tools.destinations_for(image):
             for version in reversed(destination.observe(image).versions):
-                if version.manifest is not None and version.manifest.digest == digest:
-                    return Path(version.location), version.manifest
-        raise BuildError(
-            f"no version of {name} with the planned digest is published",
-            code="base-missing",
-            hint=f"apply {name} first",
-        )
+                manifest = version.manifest
+                if manifest is not None and manifest.digest == digest and version.state == VersionState.PROMOTED:
+                    found.append((destination.artifact(version), manifest))
+                    break
+        if not found:
+            raise BuildError(
+                f"no version of {name} with the planned digest is published",
+                code="base-missing",
+                hint=f"apply {name} first",
+            )
+        return found

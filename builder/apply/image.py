@@ -16,7 +16,8 @@ from builder.destinations.base import Destination
 from builder.errors import BuildError, PlanStale
 from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted, StepWouldRun, Warned
 from builder.machines.base import Machine
-from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
+from builder.model.artifact import Artifact, Manifest
+from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan
 from builder.model.run import Run, StepContext
 from builder.model.steps import KINDS, Stage, Step
@@ -32,7 +33,7 @@ class ImageBuild:
         *,
         machine: Machine,
         destinations: Sequence[Destination],
-        find_base: Callable[[str, str], tuple[Path, Manifest]],
+        find_base: Callable[[str, str], list[tuple[Artifact, Manifest]]],
         log: Path,
         dry_run: bool,
     ) -> None:
@@ -69,7 +70,7 @@ class ImageBuild:
             for blocker in published.blockers:
                 raise BuildError(blocker.message, code=blocker.code, where=blocker.place, hint=blocker.hint)
             found = next((item for item in published.versions if item.version == self.item.version), None)
-            if destination.name not in targets or found is None:
+            if destination.name not in targets or found is None or found.state == VersionState.UNFINISHED:
                 continue
             if found.manifest is None or found.manifest.digest != self.item.digest:
                 raise PlanStale(
@@ -78,8 +79,9 @@ class ImageBuild:
                     code="plan-stale",
                     hint="plan again",
                 )
-            held += 1
-            self.context.locations.append(found.location)
+            if found.state == VersionState.PROMOTED:
+                held += 1
+                self.context.locations.append(found.location)
         if held == 0 or held < len(targets):
             self.context.locations.clear()
             return False
@@ -91,9 +93,11 @@ class ImageBuild:
         with ExitStack() as stack:
             if not self.dry_run:
                 stack.enter_context(self._log)
-                if self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT):
+                publishes = self.item.action == Action.PUBLISH
+                tests = any(planned.step.stage == Stage.TEST for planned in self.item.steps)
+                if self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT) or (publishes and tests):
                     self.context.session = stack.enter_context(self.machine.open(self.run))
-                elif self.item.action == Action.PUBLISH:
+                if publishes:
                     self._take_published()
             for planned in self.item.steps:
                 self.run.check_stop()
@@ -101,7 +105,8 @@ class ImageBuild:
                     self._reuse(planned.step)
                 else:
                     self._run_step(planned.step)
-            if self.context.session is not None and self.context.artifact is not None:
+            captured = self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT)
+            if captured and self.context.session is not None and self.context.artifact is not None:
                 self.context.session.release(self.context.artifact)
 
     def _reuse(self, step: Step) -> None:
@@ -193,10 +198,10 @@ class ImageBuild:
                 manifest = version.manifest
                 if manifest is None or manifest.digest != self.item.digest or version.version != self.item.version:
                     continue
-                folder = Path(version.location)
-                disks = tuple(_captured(disk, folder) for disk in manifest.disks)
-                self.context.artifact = Artifact(manifest.image, manifest.digest, manifest.generalized, disks, folder)
+                self.context.artifact = destination.artifact(version)
                 self.context.manifest = partial(_same, manifest)
+                if version.state == VersionState.HELD:
+                    self.context.locations.append(version.location)
                 return
         raise PlanStale(
             f"no destination holds version {self.item.version} of {self.item.image} any more",
@@ -207,11 +212,6 @@ class ImageBuild:
 
 # Errors whose message says what a step did ("ended with exit code 7"), and needs the step as its subject
 OF_THE_STEP = frozenset({"step-failed", "step-timeout"})
-
-
-def _captured(disk: ManifestDisk, folder: Path) -> CapturedDisk:
-    path = folder / disk.file
-    return CapturedDisk(path.stem, disk.lun, disk.size, disk.digest, disk.data_bytes, path)
 
 
 def _same(manifest: Manifest) -> Manifest:

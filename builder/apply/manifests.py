@@ -58,7 +58,8 @@ def make_manifest(item: ImagePlan, context: StepContext) -> Manifest:
 def manifest_disks(artifact: Artifact) -> tuple[ManifestDisk, ...]:
     """The disks as a manifest tells them."""
     return tuple(
-        ManifestDisk(disk.path.name, disk.lun, disk.size, disk.digest, disk.data_bytes) for disk in artifact.disks
+        ManifestDisk(disk.path.name if disk.path else disk.name, disk.lun, disk.size, disk.digest, disk.data_bytes)
+        for disk in artifact.disks
     )
 
 

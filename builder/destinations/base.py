@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from builder.model.observed import Published
+from builder.model.artifact import Artifact
+from builder.model.observed import Blocker, Published, PublishedVersion, Traits
 from builder.model.spec import ImageSpec
 from builder.model.steps import Step
 
@@ -18,8 +19,20 @@ class Destination(Protocol):
     def observe(self, image: ImageSpec) -> Published:
         """The versions that exist, with their manifests. Reads only."""
 
-    def publish_steps(self, image: ImageSpec, version: str) -> list[Step]:
-        """The steps that publish the artifact as `version`."""
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
+        """Why an artifact with these traits can't be published here."""
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
+        """The steps that publish the artifact as `version`; held back from those who take the latest if `held`."""
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        """The steps that let everybody take a version that was held back."""
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        """The steps that make what stands here as the spec wants it, without a rebuild; each lists its changes."""
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """The steps that remove old versions: one each, with the version in its inputs."""
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        """A version of ours as the artifact that it was made of, for another destination or as a base."""

@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from builder.errors import BuildError, PlanStale
-from builder.model.artifact import Manifest
-from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion
+from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
+from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
@@ -83,8 +83,21 @@ class Directory:
             ),
         )
 
-    def publish_steps(self, image: ImageSpec, version: str) -> list[Step]:
-        """One step: the version appears, whole."""
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
+        """A folder of this host takes what is on this host."""
+        if traits.where == "here":
+            return ()
+        return (
+            Blocker(
+                f"{self.name} takes disks of this host, and this image's are in {traits.where}",
+                image.place(*self._choice.path),
+                hint="publish to a `gallery` or a `blob`, or build the image with machine local",
+                code="destination-elsewhere",
+            ),
+        )
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
+        """One step: the version appears, whole. Nothing is held back: its tests were before."""
         return [
             Step(
                 stage=Stage.PUBLISH,
@@ -97,6 +110,21 @@ class Directory:
                 identity=False,
             )
         ]
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        """None: a version in a folder is there for everybody."""
+        return []
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        """None: a version in a folder has no properties of its own."""
+        return []
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        """The files of a version."""
+        assert version.manifest is not None
+        folder, manifest = Path(version.location), version.manifest
+        disks = tuple(_captured(disk, folder / disk.file) for disk in manifest.disks)
+        return Artifact(manifest.image, manifest.digest, manifest.generalized, disks, folder)
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """One step a version: it is taken away."""
@@ -113,6 +141,10 @@ class Directory:
             )
             for version in versions
         ]
+
+
+def _captured(disk: ManifestDisk, path: Path) -> CapturedDisk:
+    return CapturedDisk(path.stem, disk.lun, disk.size, disk.digest, disk.data_bytes, path)
 
 
 def _shown(path: Path, image: ImageSpec) -> str:
@@ -198,7 +230,7 @@ def _publish_under_lease(folder: Path, version: str, context: StepContext) -> No
         disks = context.artifact.disks
         for number, disk in enumerate(disks):
             context.progress(number, len(disks), "disks", disk.name)
-            _place_disk(disk.path, new / disk.path.name)
+            _place_disk(disk.file, new / disk.file.name)
         write_atomically(new / SBOM_FILE, context.sbom(manifest).encode())
         write_json(new / MANIFEST_FILE, manifest.as_dict())
         sync_folder(new)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from builder.errors import BuildError
-from builder.model.observed import Published
+from builder.model.artifact import Artifact
+from builder.model.observed import Blocker, Published, PublishedVersion, Traits
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Step
 
@@ -23,9 +24,25 @@ class Unsupported:
         """Raises BuildError."""
         self._refuse(image)
 
-    def publish_steps(self, image: ImageSpec, version: str) -> list[Step]:
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
         """Raises BuildError."""
         self._refuse(image)
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
+        """Raises BuildError."""
+        self._refuse(image)
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        """Raises BuildError."""
+        self._refuse(image)
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        """Raises BuildError."""
+        self._refuse(image)
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        """Never asked: nothing was observed."""
+        raise NotImplementedError
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """Raises BuildError."""

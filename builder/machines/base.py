@@ -15,6 +15,10 @@ class Machine(Protocol):
     """Somewhere to make an image. Implementations register in `builder.machines.registry`."""
 
     name: str
+    # Whether images can be made side by side in one process
+    side_by_side: bool
+    # Whether its tests need a published version; then it is held back until they have passed
+    tests_published: bool
 
     def observe(self, image: ImageSpec) -> MachineFacts:
         """What exists: source pin, checkpoints, capacity. Reads only."""

@@ -16,8 +16,9 @@ MANIFEST_FORMAT = "1.0"
 class CapturedDisk:
     """One disk of an artifact. `lun` is None for the OS disk; `size` is the virtual size in bytes.
 
-    `digest` covers the content (not how it is stored): equal disks have equal digests. `path` is the fixed VHD here.
-    `data_bytes` is what the disk really holds.
+    `digest` covers the content (not how it is stored): equal disks have equal digests; "" where nobody has read it.
+    `data_bytes` is what the disk really holds, 0 where that is not known. The disk is the fixed VHD at `path` on this
+    host, or else a `resource` of the cloud, by its id.
     """
 
     name: str
@@ -25,18 +26,35 @@ class CapturedDisk:
     size: int
     digest: str
     data_bytes: int
-    path: Path
+    path: Path | None = None
+    resource: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The fixed VHD. Raises BuildError for a disk that is not on this host."""
+        if self.path is None:
+            raise BuildError(
+                f"disk {self.name} is not a file on this host: it is {self.resource or 'gone'}",
+                code="disk-elsewhere",
+                hint="publish it where it stands, or build the image with machine local",
+            )
+        return self.path
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """The captured disks of one image, the OS disk first."""
+    """The captured disks of one image, the OS disk first.
+
+    `folder` holds the files of one that is on this host. `resource` is the id of one that stands in the cloud as a
+    whole (a generalized VM, a version of a gallery); its disks may have ids of their own.
+    """
 
     image: str
     digest: str
     generalized: bool
     disks: tuple[CapturedDisk, ...]
-    folder: Path
+    folder: Path | None = None
+    resource: str = ""
 
 
 @dataclass(frozen=True)

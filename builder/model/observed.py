@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from builder.errors import Place
@@ -24,6 +25,22 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What an artifact will be, as far as destinations have to agree with it.
+
+    `where` says whether its disks will be files of this host ("here") or in the cloud (the name of a region).
+    `security` is the security type of the machine that makes it, `controllers` the disk controllers that it can boot
+    from. `plan` is the purchase plan (name, product, publisher) that it inherits from its source, None for none.
+    """
+
+    where: str = "here"
+    security: str = "Standard"
+    controllers: tuple[str, ...] = ("SCSI",)
+    accelerated_networking: bool = False
+    plan: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class MachineFacts:
     """What a machine says about an image before anything is made.
 
@@ -35,15 +52,31 @@ class MachineFacts:
     checkpoints: frozenset[str] = frozenset()
     artifacts: frozenset[str] = frozenset()
     blockers: tuple[Blocker, ...] = ()
+    traits: Traits = Traits()
+
+
+class VersionState(StrEnum):
+    """How far a version is. Only a promoted one counts: for retention, as a base, and as what the spec asked for."""
+
+    PROMOTED = "promoted"
+    # It stands there whole, and what takes the latest version passes it by: its tests are not done, or failed
+    HELD = "held"
+    # A publish that did not end well, or has not ended yet: publishing it again mends or follows it
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """One version at a destination. `manifest` is None for one that is `FOREIGN`: it is never touched."""
+    """One version at a destination. `manifest` is None for one that is `FOREIGN`: it is never touched.
+
+    `in_use` says what still needs the version (a virtual machine, a scale set); "" for nothing.
+    """
 
     version: str
     manifest: Manifest | None
     location: str
+    state: VersionState = VersionState.PROMOTED
+    in_use: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +89,6 @@ class Published:
 
     @property
     def newest(self) -> PublishedVersion | None:
-        """The highest version that this tool made."""
-        ours = [version for version in self.versions if version.manifest is not None]
+        """The highest version that this tool made and promoted."""
+        ours = [item for item in self.versions if item.manifest is not None and item.state == VersionState.PROMOTED]
         return ours[-1] if ours else None

@@ -123,9 +123,7 @@ class Run:
     redactor: Redactor
     effect: Callable[..., AbstractContextManager[None]]
     stop: threading.Event = field(default_factory=threading.Event)
-    version: str = ""
     digest: str = ""
-    tool: str = ""
 
     def emit(self, event: Event) -> None:
         """Tell the listeners."""
@@ -137,7 +135,7 @@ class Run:
             raise Interrupted("interrupted", code="interrupted")
 
 
-def _no_base(name: str, digest: str) -> tuple[Path, Manifest]:
+def _no_base(name: str, digest: str) -> list[tuple[Artifact, Manifest]]:
     raise KeyError(f"no version of {name} with digest {digest}")
 
 
@@ -145,9 +143,9 @@ def _no_base(name: str, digest: str) -> tuple[Path, Manifest]:
 class StepContext:
     """What a kind's `run` gets: the run, the machine's session, and the results that steps hand to later ones.
 
-    `base(image, digest)` finds the published version of another image: its folder and manifest. `secrets(references)`
-    gives values, masked from then on. `log` takes one or more whole lines; `progress` takes how much of how much, in
-    which unit, and what is being done.
+    `base(image, digest)` finds the published version of another image, at each destination that has it.
+    `secrets(references)` gives values, masked from then on. `log` takes one or more whole lines; `progress` takes how
+    much of how much, in which unit, and what is being done.
     """
 
     run: Run
@@ -158,7 +156,7 @@ class StepContext:
     checks: list[CheckResult] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     manifest: Callable[[], Manifest] | None = None
-    base: Callable[[str, str], tuple[Path, Manifest]] = _no_base
+    base: Callable[[str, str], list[tuple[Artifact, Manifest]]] = _no_base
     sbom: Callable[[Manifest], str] = lambda manifest: ""
     locations: list[str] = field(default_factory=list)
     log: Callable[[str], None] = lambda line: None

@@ -61,7 +61,8 @@ class Step:
     `inputs` is JSON: everything that the kind needs, with secrets as references. `digest` covers the kind, its
     implementation version, `inputs`, the bytes of `files`, and the digest of the step before; it is empty until the
     planner has chained the steps. `image` is the name of the image; `index` counts its steps from 1. Steps whose
-    result is the machine's disks (`checkpoint` True) leave a checkpoint under their digest.
+    result is the machine's disks (`checkpoint` True) leave a checkpoint under their digest, where the machine keeps
+    them all, or else where `kept` says so.
     """
 
     stage: Stage
@@ -75,6 +76,7 @@ class Step:
     places: Mapping[str, Place] = field(default_factory=dict)
     timeout: float | None = None
     checkpoint: bool = False
+    kept: bool = True
     identity: bool = True
     index: int = 0
     digest: str = ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from builder.destinations.base import Destination
 from builder.errors import BuildError
 from builder.machines.base import Machine
 from builder.model.canonical import short
-from builder.model.observed import FOREIGN, Blocker, MachineFacts, Published, PublishedVersion
+from builder.model.observed import FOREIGN, Blocker, MachineFacts, Published, PublishedVersion, VersionState
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
 from builder.model.steps import FileInput, Stage, Step
@@ -124,6 +124,17 @@ def _image_plan(
     )
 
 
+@dataclass
+class _Publishing:
+    """What has to be done at an image's destinations: a version published, promoted, or what stands there changed."""
+
+    image: ImageSpec
+    version: str
+    missing: list[tuple[Destination, Published]] = field(default_factory=list)
+    held: list[Destination] = field(default_factory=list)
+    updates: list[Step] = field(default_factory=list)
+
+
 def _holding(published: Published, version: str) -> PublishedVersion | None:
     return next((item for item in published.versions if item.version == version), None)
 
@@ -158,6 +169,9 @@ class _Decider:
             return self._blocked([Reason("no-destination", "the image has no destination", place)])
         if current is not None and not situation.rebuild and current.manifest.digest == digest:
             return self._unchanged(current, digest)
+        held = situation.held(digest)
+        if held is not None and not situation.rebuild:
+            return self._unchanged(held, digest)
         conflict = self._exact_version_taken(digest)
         if conflict is not None:
             return self._blocked([conflict])
@@ -183,7 +197,7 @@ class _Decider:
         place = self.situation.image.place("publish", "version")
         for destination, published in self.situation.published:
             found = _holding(published, request.text)
-            if found is None:
+            if found is None or (found.manifest is not None and found.state == VersionState.UNFINISHED):
                 continue
             holder = f"version {request.text} exists at {destination.name}"
             if found.manifest is None:
@@ -201,25 +215,38 @@ class _Decider:
         return None
 
     def _unchanged(self, current: OurVersion, digest: str) -> ImagePlan:
-        """Nothing to build: publish the version where it is missing, if anywhere."""
+        """Nothing to build: publish, promote or change what is not as the spec wants it, if anything."""
         situation = self.situation
-        missing: list[tuple[Destination, Published]] = []
+        work = _Publishing(situation.document.render(current.version), current.version)
         reasons = []
         for index, (destination, published) in enumerate(situation.published):
             place = situation.image.place("publish", "to", index)
             found = _holding(published, current.version)
-            if found is None:
-                missing.append((destination, published))
+            if found is None or (found.manifest is not None and found.state == VersionState.UNFINISHED):
+                work.missing.append((destination, published))
                 reasons.append(Reason("output_missing", f"{destination.name} lacks version {current.version}", place))
-            elif found.manifest is None or found.manifest.digest != digest:
+                continue
+            if found.manifest is None or found.manifest.digest != digest:
                 message = f"version {current.version} at {destination.name} has another content than elsewhere"
                 return self._blocked([Reason("version-exists", message, place, help=_RAISE)])
-        if not missing:
+            if found.state == VersionState.HELD:
+                work.held.append(destination)
+                message = f"version {current.version} at {destination.name} waits for its tests"
+                reasons.append(Reason("version_held", message, place))
+            updates = destination.update_steps(work.image, published, current.version)
+            work.updates += updates
+            reasons += [Reason("output_differs", step.title, step.place or place) for step in updates]
+        if not reasons:
             names = tuple(destination.name for destination, _ in situation.published)
             return _image_plan(situation, Action.NONE, digest=digest, destinations=names, base=self.base)
-        if situation.blockers:
-            return self._blocked(as_reasons(situation.blockers))
-        steps, retires = self._publish(situation.document.render(current.version), current.version, missing)
+        blockers = (*situation.blockers, *self._checked(work))
+        if blockers:
+            return self._blocked(as_reasons(blockers))
+        steps, retires = self._publish(work, self._tests(work.image))
+        touched = [*(destination for destination, _ in work.missing), *work.held]
+        touching = [destination.name for destination in touched] + [
+            str(step.inputs["destination"]) for step in work.updates
+        ]
         return _image_plan(
             situation,
             Action.PUBLISH,
@@ -227,10 +254,23 @@ class _Decider:
             digest=digest,
             version=current.version,
             steps=tuple(PlannedStep(step, RUN) for step in chain(steps, situation.kinds, parent=digest)),
-            destinations=tuple(destination.name for destination, _ in missing),
+            destinations=tuple(dict.fromkeys(touching)),
             base=self.base,
             retires=retires,
         )
+
+    def _checked(self, work: _Publishing) -> list[Blocker]:
+        """What the destinations say against an artifact with these traits."""
+        found: list[Blocker] = []
+        for destination, _ in work.missing:
+            found += destination.check(work.image, self.facts.traits)
+        return found
+
+    def _tests(self, image: ImageSpec) -> list[Step]:
+        """The tests that need a published version."""
+        if not self.machine.tests_published:
+            return []
+        return [step for step in self.machine.steps(image, self.facts) if step.stage == Stage.TEST]
 
     def _why_rebuild(self, latest: OurVersion, digest: str) -> tuple[Reason, ...]:
         situation = self.situation
@@ -253,18 +293,27 @@ class _Decider:
 
     def _build(self, action: Action, digest: str, reasons: tuple[Reason, ...]) -> ImagePlan:
         situation = self.situation
-        blockers = (*self.facts.blockers, *situation.blockers)
+        destinations = list(situation.published)
+        blockers = [
+            *self.facts.blockers,
+            *situation.blockers,
+            *self._checked(_Publishing(situation.image, "", missing=destinations)),
+        ]
         if blockers:
             return self._blocked(as_reasons(blockers))
         version = self.version or choose(situation.wanted, situation.all_versions)
-        image = situation.document.render(version)
-        made = self._steps(image, self.token)
+        work = _Publishing(situation.document.render(version), version, missing=destinations)
+        made = self._steps(work.image, self.token)
+        tests: list[Step] = []
+        if self.machine.tests_published:
+            tests = [step for step in made if step.stage == Stage.TEST]
+            made = [step for step in made if step.stage != Stage.TEST]
         captured = image_digest(made)
         if captured in self.facts.artifacts:
             action = Action.ADOPT
             message = "an earlier run captured it; testing and publishing remain"
             reasons = (Reason("artifact_captured", message, situation.place), *reasons)
-        published, retires = self._publish(image, version, situation.published)
+        published, retires = self._publish(work, tests)
         after = chain(published, situation.kinds, parent=captured, first_index=len(made) + 1)
         return _image_plan(
             situation,
@@ -289,17 +338,28 @@ class _Decider:
         deepest = known[-1] if known else -1
         return [PlannedStep(step, REUSE if index <= deepest else RUN) for index, step in enumerate(steps)]
 
-    def _publish(
-        self, image: ImageSpec, version: str, targets: Sequence[tuple[Destination, Published]]
-    ) -> tuple[list[Step], tuple[str, ...]]:
-        """The steps that publish a version and, once it is everywhere, those that retire old ones; and these."""
-        situation = self.situation
-        steps = [step for destination, _ in targets for step in destination.publish_steps(image, version)]
+    def _publish(self, work: _Publishing, tests: Sequence[Step]) -> tuple[list[Step], tuple[str, ...]]:
+        """The steps that publish a version, test and promote it, and then retire old ones; and these.
+
+        Where the tests need the published version, it is held back until they have passed.
+        """
+        situation, image, version = self.situation, work.image, work.version
+        held = bool(tests)
+        steps = []
+        for destination, _ in work.missing:
+            steps += destination.publish_steps(image, version, self.facts.traits, held=held)
+        waiting = [*work.held, *(destination for destination, _ in work.missing if held)]
+        if waiting:
+            steps += tests
+        for destination in waiting:
+            steps += destination.promote_steps(image, version)
+        steps += work.updates
         gone: set[str] = set()
-        for destination, published in targets:
-            versions = retiring(
-                published.versions, version, image.publish.retain, now=situation.now, pinned=situation.pinned
-            )
+        retain = image.publish.retain
+        for destination, published in situation.published:
+            if destination not in waiting and all(destination is not missing for missing, _ in work.missing):
+                continue
+            versions = retiring(published.versions, version, retain, now=situation.now, pinned=situation.pinned)
             if versions:
                 steps += destination.retire_steps(image, versions)
                 gone.update(versions)

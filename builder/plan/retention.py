@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from builder.model.artifact import Manifest
-from builder.model.observed import PublishedVersion
+from builder.model.observed import PublishedVersion, VersionState
 from builder.model.spec import RetainSpec
 from builder.plan.versions import order
 
@@ -28,14 +28,19 @@ def retiring(
 
     A version goes when no limit keeps it: it is neither among the newest `versions` (`new` counts) nor younger than
     `days`. Whatever the limits, these stay: the new version, the newest good one, versions that another image names
-    (`pinned`), and versions that this tool did not make.
+    (`pinned`), versions in use, and versions that this tool did not make, or did not promote.
     """
     if retain is None or (retain.versions is None and retain.days is None):
         return ()
-    ours = {item.version: item.manifest for item in published if item.manifest is not None}
+    ours = {
+        item.version: item.manifest
+        for item in published
+        if item.manifest is not None and item.state == VersionState.PROMOTED
+    }
     newest_first = sorted({*ours, new}, key=order, reverse=True)
     good = (version for version in newest_first if version == new or is_good(ours[version]))
-    kept = {new, next(good), *pinned, *newest_first[: max(retain.versions or 0, 0)]}
+    used = (item.version for item in published if item.in_use)
+    kept = {new, next(good), *pinned, *used, *newest_first[: max(retain.versions or 0, 0)]}
     if retain.days is not None:
         edge = now - timedelta(days=retain.days)
         kept |= {version for version, manifest in ours.items() if not _older(manifest, edge)}

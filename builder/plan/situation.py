@@ -11,7 +11,7 @@ from typing import Any
 from builder.destinations.base import Destination
 from builder.errors import Place
 from builder.model.artifact import Manifest
-from builder.model.observed import Blocker, Published
+from builder.model.observed import Blocker, Published, PublishedVersion, VersionState
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KindRegistry
 from builder.plan.versions import Wanted, order, wanted
@@ -62,11 +62,23 @@ class Situation:
 
     @property
     def ours(self) -> Iterator[OurVersion]:
-        """Every version that this tool made, at any destination."""
+        """Every version that this tool made and promoted, at any destination."""
+        return self._ours(VersionState.PROMOTED)
+
+    def _ours(self, state: VersionState) -> Iterator[OurVersion]:
         for _, published in self.published:
             for item in published.versions:
-                if item.manifest is not None:
+                if item.manifest is not None and item.state == state:
                     yield OurVersion(item.version, item.manifest)
+
+    def held(self, digest: str) -> OurVersion | None:
+        """The highest version of this digest that waits for its tests, if it is one that `publish.version` asks for."""
+        waiting = (item for item in self._ours(VersionState.HELD) if item.manifest.digest == digest)
+        return max(
+            (item for item in waiting if self.wanted.covers(item.version)),
+            key=lambda item: order(item.version),
+            default=None,
+        )
 
     @cached_property
     def latest(self) -> OurVersion | None:
@@ -81,8 +93,9 @@ class Situation:
 
     @property
     def all_versions(self) -> Iterator[str]:
-        """Every version at any destination, those of other tools included."""
-        return (item.version for _, published in self.published for item in published.versions)
+        """Every version at any destination, those of other tools included; but no unfinished one: it can be mended."""
+        versions: Iterator[PublishedVersion] = (item for _, published in self.published for item in published.versions)
+        return (item.version for item in versions if item.manifest is None or item.state != VersionState.UNFINISHED)
 
     @property
     def blockers(self) -> tuple[Blocker, ...]:
@@ -104,9 +117,16 @@ class Situation:
                 "version": published.newest.version if published.newest else None,
                 "digest": _digest(published),
                 "versions": [item.version for item in published.versions],
+                **_states(published),
             }
             for destination, published in self.published
         }
+
+
+def _states(published: Published) -> dict[str, Any]:
+    """The versions that are not simply there, with their states."""
+    states = {item.version: str(item.state) for item in published.versions if item.state != VersionState.PROMOTED}
+    return {"states": states} if states else {}
 
 
 def _digest(published: Published) -> str | None:

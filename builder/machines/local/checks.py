@@ -79,7 +79,7 @@ def _start(step: Step, context: StepContext, stack: ExitStack, name: str) -> Reh
     inputs = step.inputs
     vm = stack.enter_context(
         rehearse(
-            [disk.path for disk in context.artifact.disks],
+            [disk.file for disk in context.artifact.disks],
             luns=[disk.lun for disk in context.artifact.disks],
             generation=inputs["generation"],
             architecture=context.run.image.os.architecture,

@@ -61,6 +61,9 @@ class LocalMachine:
     """Makes images on this host, keeping its checkpoints in the project's store."""
 
     name = "local"
+    # Mounts belong to the process
+    side_by_side = False
+    tests_published = False
 
     def __init__(self, store: Store) -> None:
         self.store = store

@@ -24,7 +24,7 @@ def save_capture(store: Store, folder: Path, artifact: Artifact, inventory: Inve
         "image": artifact.image,
         "digest": artifact.digest,
         "generalized": artifact.generalized,
-        "disks": [{**asdict(disk), "path": disk.path.name} for disk in artifact.disks],
+        "disks": [{**asdict(disk), "path": disk.file.name} for disk in artifact.disks],
         "inventory": inventory.as_dict(),
     }
     store.keep_artifact(folder, artifact.digest, artifact.image, facts)

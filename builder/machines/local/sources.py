@@ -136,18 +136,19 @@ def _run_image(step: Step, context: StepContext) -> None:
     from builder.disk.importing import import_disk
 
     session: LocalSession = context.session
-    folder, manifest = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
-    for disk in manifest.disks:
+    places = [artifact for artifact, _ in context.base(str(step.inputs["image"]), str(step.inputs["digest"]))]
+    artifact = next((artifact for artifact in places if artifact.folder is not None), places[0])
+    for disk in artifact.disks:
         name = OS_DISK if disk.lun is None else data_disk(disk.lun)
-        context.progress(0, None, "", f"checking and importing {disk.file}")
-        if content_digest(folder / disk.file, stop=context.run.stop) != disk.digest:
+        context.progress(0, None, "", f"checking and importing {disk.file.name}")
+        if content_digest(disk.file, stop=context.run.stop) != disk.digest:
             raise BuildError(
-                f"{folder / disk.file} isn't what was published: its content has changed",
+                f"{disk.file} isn't what was published: its content has changed",
                 code="version-damaged",
                 where=step.place,
                 hint="remove that version, and apply its image again",
             )
-        import_disk(folder / disk.file, session.layer(name), stop=context.run.stop)
+        import_disk(disk.file, session.layer(name), stop=context.run.stop)
         session.disks.append((name, disk.lun))
 
 

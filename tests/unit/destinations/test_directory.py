@@ -9,6 +9,7 @@ import pytest
 from builder.destinations.directory import Directory
 from builder.errors import Place
 from builder.model.artifact import Inventory, Manifest
+from builder.model.observed import Traits
 from builder.model.spec import Choice, DisksSpec, ImageSpec, OsSpec, Places, PublishSpec
 
 MANIFEST = Manifest(
@@ -99,7 +100,13 @@ def test_a_file_in_the_way_blocks(image: ImageSpec) -> None:
 
 
 def test_its_steps_say_what_they_do(image: ImageSpec) -> None:
-    (step,) = destination(image).publish_steps(image, "1.2.3")
+    (step,) = destination(image).publish_steps(image, "1.2.3", Traits(), held=False)
     assert (step.kind, step.identity, step.changes[0].name) == ("publish.directory", False, "gallery/web/1.2.3")
     retired = destination(image).retire_steps(image, ("1.0.0", "1.1.0"))
     assert [item.changes[0].name for item in retired] == ["gallery/web/1.0.0", "gallery/web/1.1.0"]
+
+
+def test_disks_of_a_cloud_do_not_fit(image: ImageSpec) -> None:
+    assert destination(image).check(image, Traits()) == ()
+    (blocker,) = destination(image).check(image, Traits(where="westeurope"))
+    assert "westeurope" in blocker.message

@@ -10,14 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from builder.errors import Place
-from builder.model.artifact import Inventory, Manifest
-from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion
+from builder.model.artifact import Artifact, Inventory, Manifest
+from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion, Traits, VersionState
 from builder.model.plan import Action, Plan
 from builder.model.run import Run, Session, StepContext
 from builder.model.spec import (
@@ -40,7 +40,7 @@ ROOT = Path("/project")
 KIND_NAMES = (
     *(f"source.{name}" for name in ("bootstrap", "file", "image")),
     *("packages", "files", "template", "services", "script", "run", "generalize", "capture", "provision"),
-    *("publish.memory", "retire.memory"),
+    *("publish.memory", "promote.memory", "update.regions.memory", "retire.memory"),
 )
 PREVIEWS = {"packages": Preview.PREDICTED, "script": Preview.OPAQUE, "run": Preview.OPAQUE}
 
@@ -137,6 +137,8 @@ class World:
     checkpoints: set[str] = field(default_factory=set)
     artifacts: set[str] = field(default_factory=set)
     blockers: dict[str, Blocker] = field(default_factory=dict)
+    updates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tests_published: bool = False
     kinds: KindRegistry = field(default_factory=registry)
     now: datetime = NOW
     tool: str = "0.1.0"
@@ -170,10 +172,17 @@ class World:
             if image.action in (Action.NONE, Action.BLOCKED):
                 continue
             steps = [item.step for item in image.steps]
+            promoted = any(step.kind == "promote.memory" for step in steps)
             self.checkpoints |= {step.digest for step in steps if step.checkpoint}
             for step in steps:
                 if step.kind == "publish.memory":
                     self.publish(step.inputs["name"], image.image, str(image.version), image.digest, steps)
+                    if step.inputs.get("held") and not promoted:
+                        self.set_state(step.inputs["name"], image.image, str(image.version), VersionState.HELD)
+                elif step.kind == "promote.memory":
+                    self.set_state(
+                        step.inputs["destination"], image.image, step.inputs["version"], VersionState.PROMOTED
+                    )
                 elif step.kind == "retire.memory":
                     held = self.galleries[step.inputs["name"]][image.image]
                     held[:] = [item for item in held if item.version != step.inputs["version"]]
@@ -204,6 +213,10 @@ class World:
         )
         self._add(gallery, image, PublishedVersion(version, manifest, f"{gallery}/{image}/{version}"))
 
+    def set_state(self, gallery: str, image: str, version: str, state: VersionState) -> None:
+        held = self.galleries[gallery][image]
+        held[:] = [replace(item, state=state) if item.version == version else item for item in held]
+
     def add_foreign(self, gallery: str, image: str, version: str) -> None:
         self._add(gallery, image, PublishedVersion(version, None, f"{gallery}/{image}/{version}"))
 
@@ -223,6 +236,11 @@ class MemoryMachine:
 
     world: World
     name: str = "memory"
+    side_by_side: bool = True
+
+    @property
+    def tests_published(self) -> bool:
+        return self.world.tests_published
 
     def observe(self, image: ImageSpec) -> MachineFacts:
         blocker = self.world.blockers.get(image.name)
@@ -295,13 +313,34 @@ class MemoryDestination:
         held = self.world.galleries.get(self.name, {}).get(image.name, ())
         return Published(self.name, tuple(held), (blocker,) if blocker else ())
 
-    def publish_steps(self, image: ImageSpec, version: str) -> list[Step]:
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
+        return ()
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        return [self._step("promote", image, version)]
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        return [self._step(f"update.{what}", image, version) for what in self.world.updates.get(self.name, ())]
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        raise AssertionError("a plan takes no artifact")
+
+    def _step(self, kind: str, image: ImageSpec, version: str) -> Step:
+        return Step(
+            Stage.PUBLISH,
+            f"{kind}.memory",
+            f"{kind} {image.name} {version} at {self.name}",
+            {"destination": self.name, "version": version},
+            identity=False,
+        )
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         return [
             Step(
                 Stage.PUBLISH,
                 "publish.memory",
                 f"publish {image.name} {version} to {self.name}",
-                {"name": self.name, "version": version},
+                {"name": self.name, "version": version, **({"held": True} if held else {})},
                 changes=(Change("create", "version", f"{self.name}/{image.name}/{version}"),),
                 identity=False,
             )
