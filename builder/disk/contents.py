@@ -79,13 +79,15 @@ def read_contents(
     progress: Progress = no_progress,
     total: int = 0,
     stop: threading.Event | None = None,
+    target: int | None = None,
 ) -> Contents:
     """Read the extents of a disk of `size` bytes, and tell what they hold.
 
-    `sources` are open descriptors by the extents' files. `progress` gets the bytes done and `total`, from any thread.
-    Raises Interrupted when `stop` is set, OSError for what can't be read.
+    `sources` are open descriptors by the extents' files. What isn't zero is written to `target`, where one is given:
+    an open descriptor of a file that is empty. `progress` gets the bytes done and `total`, from any thread. Raises
+    Interrupted when `stop` is set, OSError for what can't be read or written.
     """
-    job = _Job(chunks=_chunks(extents), sources=sources, progress=progress, total=total, stop=stop)
+    job = _Job(chunks=_chunks(extents), sources=sources, progress=progress, total=total, stop=stop, target=target)
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="contents") as pool:
         for future in [pool.submit(job.work) for _ in range(WORKERS)]:
             future.result()
@@ -103,8 +105,10 @@ class _Job:
         progress: Progress,
         total: int,
         stop: threading.Event | None,
+        target: int | None,
     ) -> None:
         self.chunks = chunks
+        self.target = target
         self.sources = sources
         self.progress = progress
         self.total = total
@@ -144,7 +148,11 @@ class _Job:
             data = 0
             if buffer != _ZERO_CHUNK:
                 digest = hashlib.sha256(view).digest()
-                data = _data_in(buffer)
+                runs = list(_data_runs(buffer))
+                data = sum(end - begin for begin, end in runs)
+                if self.target is not None:
+                    for begin, end in runs:
+                        _write_all(self.target, view[begin:end], start + begin)
         with self.lock:
             if digest:
                 self.hashes[index] = digest
@@ -183,11 +191,29 @@ def _read_into(descriptor: int, place: memoryview, offset: int) -> None:
         done += count
 
 
-def _data_in(buffer: bytearray) -> int:
-    """How many bytes of a chunk stand in blocks that aren't all zero."""
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+    # Nothing waits for it, but the file system begins to store what somebody will want stored at the end
+    os.posix_fadvise(descriptor, offset, len(data), os.POSIX_FADV_DONTNEED)
+
+
+def _data_runs(buffer: bytearray) -> Iterator[tuple[int, int]]:
+    """The parts of a chunk whose blocks aren't all zero: begin and end."""
     if buffer.find(_ZERO_BLOCK) < 0:
-        return CHUNK
-    return sum(BLOCK for at in range(0, CHUNK, BLOCK) if buffer[at : at + BLOCK] != _ZERO_BLOCK)
+        yield 0, CHUNK
+        return
+    begin = None
+    for at in range(0, CHUNK, BLOCK):
+        if buffer.startswith(_ZERO_BLOCK, at):
+            if begin is not None:
+                yield begin, at
+            begin = None
+        elif begin is None:
+            begin = at
+    if begin is not None:
+        yield begin, CHUNK
 
 
 def _digest(size: int, hashes: Mapping[int, bytes]) -> str:

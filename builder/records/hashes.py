@@ -12,8 +12,10 @@ from builder.records.files import write_json
 
 # Below this, reading costs less than remembering
 SMALLEST_REMEMBERED = 8 * 1024 * 1024
-# A file written so recently could change again within its clock's resolution without a trace in its facts
-SETTLED_SECONDS = 2.0
+# A file that changed so recently, in seconds, could change again without a trace in its facts: the clock that they are
+# from ticks every few milliseconds, but every two seconds on file systems that keep no parts of one
+SETTLED_SECONDS = 0.1
+SETTLED_COARSE_SECONDS = 2.0
 
 
 class FileHashes:
@@ -36,9 +38,10 @@ class FileHashes:
         if found is not None and found[:-1] == identity:
             self._save()
             return str(found[-1])
+        settled = _is_settled(facts.st_ctime_ns, time.time_ns())
         with path.open("rb") as file:
             value = hashlib.file_digest(file, "sha256").hexdigest()
-        if facts.st_size >= SMALLEST_REMEMBERED and time.time() - facts.st_ctime > SETTLED_SECONDS:
+        if facts.st_size >= SMALLEST_REMEMBERED and settled:
             known[str(path)] = [*identity, value]
             self._unsaved = True
             self._save()
@@ -61,3 +64,9 @@ class FileHashes:
             entries = known.items() if isinstance(known, dict) else ()
             self._known = {path: entry for path, entry in entries if isinstance(entry, list)}
         return self._known
+
+
+def _is_settled(changed: int, now: int) -> bool:
+    """Whether any later change would show in the time of the last one. Both are nanoseconds since the epoch."""
+    coarse = changed % 10**9 == 0
+    return now - changed > (SETTLED_COARSE_SECONDS if coarse else SETTLED_SECONDS) * 10**9

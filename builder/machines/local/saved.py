@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.model.artifact import Artifact, CapturedDisk, Inventory
+from builder.records.files import sync_file
 from builder.records.store import Store
 
 
@@ -19,7 +20,7 @@ class SavedCapture:
 
 
 def save_capture(store: Store, folder: Path, artifact: Artifact, inventory: Inventory) -> SavedCapture:
-    """Give a new artifact its name in the store."""
+    """Give a new artifact its name in the store, once its disks are stored."""
     facts: dict[str, Any] = {
         "image": artifact.image,
         "digest": artifact.digest,
@@ -27,6 +28,8 @@ def save_capture(store: Store, folder: Path, artifact: Artifact, inventory: Inve
         "disks": [{**asdict(disk), "path": disk.file.name} for disk in artifact.disks],
         "inventory": inventory.as_dict(),
     }
+    for disk in artifact.disks:
+        sync_file(disk.file)
     store.keep_artifact(folder, artifact.digest, artifact.image, facts)
     return load_capture(store, artifact.digest, artifact.image)
 
