@@ -1,7 +1,7 @@
 """What plan time found out about an Azure build: where its disks start, and the VM that works on them.
 
-Plan time (`observe`) makes these, the steps carry what the result depends on in their inputs, and run time reads it from
-there. What it doesn't depend on (sizes, zones, tags, networks) is no input: run time asks `resolve_machine` again.
+Plan time (`observe`) makes these, the steps carry what the result depends on in their inputs, and run time reads it
+from there. What it does not depend on (sizes, zones, networks) is no input: run time asks `resolve_machine` again.
 """
 
 from __future__ import annotations
