@@ -38,6 +38,8 @@ IMAGE_RULES: tuple[Rule, ...] = (
     steps.opposites,
     steps.empty_steps,
     steps.users_once,
+    steps.windows_names,
+    steps.registry_values,
     steps.roles_without_sysprep,
     steps.operations,
     steps.provision_first,

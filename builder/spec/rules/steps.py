@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from builder.errors import Diagnostic
+from builder.model.registry import HIVES, registry_data
 from builder.model.spec import ImageSpec
+from builder.model.sysprep_roles import Support, role_of
 from builder.spec.rules.base import finding, steps_of
 
-# Server roles whose state belongs to one machine, by the names of their features. Microsoft's table "Sysprep support
-# for server roles" says No for each; they must be installed on the machine that is made from the image
-ROLES_WITHOUT_SYSPREP = {
-    "ad-certificate": "Active Directory Certificate Services",
-    "ad-domain-services": "Active Directory Domain Services",
-    "adfs-federation": "Active Directory Federation Services",
-    "adlds": "Active Directory Lightweight Directory Services",
-    "adrms": "Active Directory Rights Management Services",
-    "dhcp": "DHCP Server",
-    "fax": "Fax Server",
-    "npas": "Network Policy and Access Services",
-    "updateservices": "Windows Server Update Services",
-}
+# The longest name of a local account of Windows (NetUserAdd)
+LONGEST_WINDOWS_NAME = 20
 # Lists of one step in which the same name would mean two opposite things
 OPPOSITES = {
     "packages": ("install", "remove"),
@@ -64,6 +55,42 @@ def users_once(image: ImageSpec) -> Iterator[Diagnostic]:
                 seen.add(value)
 
 
+def windows_names(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Windows refuses long names of accounts, and those that end with a dot (NetUserAdd)."""
+    if image.os.family != "windows":
+        return
+    for step in steps_of(image, "users"):
+        for index, user in enumerate(step.values["users"]):
+            name, path = user["name"], (*step.path, "users", index, "name")
+            if len(name) > LONGEST_WINDOWS_NAME:
+                message = f"'{name}' has {len(name)} characters; Windows takes {LONGEST_WINDOWS_NAME}"
+                yield finding(image, path, "user-name", message)
+            elif name.endswith("."):
+                yield finding(image, path, "user-name", f"'{name}' ends with a dot, which Windows refuses")
+
+
+def registry_values(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A value fits its type. HKCU is the hive of the account that builds, which no user of the image ever is."""
+    if image.os.family != "windows":
+        return
+    for step in steps_of(image, "registry"):
+        for index, item in enumerate(step.values["values"]):
+            path = (*step.path, "values", index)
+            if item["path"].split("\\")[0] not in HIVES:
+                message = "HKCU belongs to the account that builds, which nobody who logs in ever is"
+                help = r"write below HKLM, or load C:\Users\Default\NTUSER.DAT in a `run` step"
+                yield finding(image, (*path, "path"), "registry", message, help)
+            if item["state"] == "absent":
+                continue
+            if "value" not in item:
+                yield finding(image, path, "missing-key", "a value that is set needs `value`")
+                continue
+            try:
+                registry_data(item["type"], item["value"])
+            except ValueError as error:
+                yield finding(image, (*path, "value"), "registry", str(error))
+
+
 def roles_without_sysprep(image: ImageSpec) -> Iterator[Diagnostic]:
     """Sysprep would leave these roles broken, or fail after an hour (Microsoft: Sysprep support for server roles)."""
     if image.os.family != "windows" or image.generalize is None:
@@ -75,10 +102,10 @@ def roles_without_sysprep(image: ImageSpec) -> Iterator[Diagnostic]:
         for index, name in enumerate(step.values["install"]):
             installed[name.lower()] = ((*step.path, "install", index), name)
     for key, (path, name) in installed.items():
-        role = ROLES_WITHOUT_SYSPREP.get(key)
-        if role:
+        role = role_of(key)
+        if role is not None and role.support == Support.NO:
             help = "install it when a machine is made from the image, or write `generalize: false`"
-            yield finding(image, path, "sysprep-role", f"Sysprep doesn't support {role} ({name})", help)
+            yield finding(image, path, "sysprep-role", f"Sysprep doesn't support {role.name} ({name})", help)
 
 
 def operations(image: ImageSpec) -> Iterator[Diagnostic]:

@@ -278,6 +278,25 @@ FINDINGS = [
     ),
     (WINDOWS + step("windowsFeatures: {install: [DHCP]}") + "generalize: false\n", []),
     (WINDOWS + step("windowsFeatures: {install: [DHCP]}") + "- windowsFeatures: {remove: [dhcp]}\n", []),
+    (WINDOWS + step("windowsFeatures: {install: [DNS, Web-Server, Hyper-V]}"), []),
+    (
+        WINDOWS + step("users: [{name: a-name-of-twenty-one-, system: true}, {name: a-name-of-twenty-one}, {name: b.}]"),
+        [
+            "a-name-of-twenty-one-: user-name 'a-name-of-twenty-one-' has 21 characters; Windows takes 20",
+            "b.: user-name 'b.' ends with a dot, which Windows refuses",
+        ],
+    ),
+    (
+        WINDOWS + step(r"registry: [{path: HKCU\Software\X, value: x}, {path: HKLM\SOFTWARE\X}]"),
+        [
+            r"HKCU\Software\X: registry HKCU belongs to the account that builds, which nobody who logs in ever is | write below HKLM, or load C:\Users\Default\NTUSER.DAT in a `run` step",
+            "{path: missing-key a value that is set needs `value`",
+        ],
+    ),
+    (
+        WINDOWS + step(r"registry: [{path: HKLM\X, type: DWord, value: 4294967296}, {path: HKLM\X, state: absent}]"),
+        ["4294967296: registry a DWord is a whole number of 32 bits"],
+    ),
     (
         LOCAL + "generalize: {skip: [logs], add: [logs]}\n",
         ["logs: contradiction 'logs' is in `skip` too"],
