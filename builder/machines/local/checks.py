@@ -30,12 +30,13 @@ def test_steps(image: ImageSpec) -> list[Step]:
 
 def blocked_tests(image: ImageSpec) -> tuple[Blocker, ...]:
     """The tests that can't work for this image."""
+    commands = [choice for choice in image.test if choice.kind != "provision"]
+    if not commands:
+        return ()
     from builder.machines.local.rehearsal.vm import can_run_commands
 
     found = []
-    for choice in image.test:
-        if choice.kind == "provision":
-            continue
+    for choice in commands:
         try:
             can_run_commands(generalized=image.generalize is not None, where=image.place(*choice.path))
         except BuildError as error:
