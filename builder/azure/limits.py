@@ -1,0 +1,123 @@
+"""How often Azure may be asked: one budget over all threads of the process, so that 200 builds at once break no limit.
+
+Resource Manager gives each identity, per subscription, buckets of 250 reads refilled by 25 a second, and of 200 writes
+and 200 deletes refilled by 10 a second (its documentation of request limits); every answer says what is left. We stay
+a little below, since others work with the same subscription. Providers have buckets of their own that no document
+lists: where one refuses (429), calls of that family slow down by half and speed up again as they succeed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# (calls at once, calls a second)
+BUDGETS: dict[str, tuple[float, float]] = {"reads": (200, 22), "writes": (150, 9), "deletes": (150, 9)}
+VERBS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
+# Left to others when an answer says how few calls remain
+RESERVE = 20
+FIRST_GAP, LONGEST_GAP = 0.05, 10.0
+SPEED_UP = 0.8
+
+
+class Budget:
+    """A bucket of calls. Taking more than it has is allowed, and says how long to wait: the callers queue."""
+
+    def __init__(self, size: float, rate: float, now: float) -> None:
+        self._size = size
+        self._rate = rate
+        self._left = size
+        self._filled = now
+
+    def take(self, now: float) -> float:
+        """Take a call. Returns the seconds to wait before it."""
+        self._fill(now)
+        self._left -= 1
+        return max(0.0, -self._left / self._rate)
+
+    def heard(self, remaining: float, now: float) -> None:
+        """An answer said how many calls remain. Somebody else may have used more than we know."""
+        self._fill(now)
+        self._left = min(self._left, remaining - RESERVE)
+
+    def empty(self, seconds: float, now: float) -> None:
+        """Azure refused: nothing for so many seconds."""
+        self._fill(now)
+        self._left = min(self._left, -seconds * self._rate)
+
+    def _fill(self, now: float) -> None:
+        self._left = min(self._size, self._left + max(0.0, now - self._filled) * self._rate)
+        self._filled = max(now, self._filled)
+
+
+@dataclass
+class Pace:
+    """The pace of one family of calls after a refusal: `gap` seconds between them, none before `free`."""
+
+    gap: float = 0.0
+    free: float = 0.0
+
+    def take(self, now: float) -> float:
+        """Take a call. Returns the seconds to wait before it."""
+        start = max(now, self.free)
+        self.free = start + self.gap
+        return start - now
+
+    def refused(self, seconds: float, now: float) -> None:
+        """429: none for `seconds`, then half as fast. Refusals of calls sent before the last one don't count again."""
+        if now + seconds > self.free - self.gap or not self.gap:
+            self.gap = min(LONGEST_GAP, max(FIRST_GAP, self.gap * 2))
+        self.free = max(self.free, now + seconds)
+
+    def succeeded(self) -> None:
+        """A little faster again."""
+        self.gap = self.gap * SPEED_UP if self.gap > FIRST_GAP / 2 else 0.0
+
+
+class Limits:
+    """All budgets. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[tuple[str, str], Budget] = {}
+        self._paces: dict[tuple[str, str], Pace] = {}
+        self._lock = threading.Lock()
+
+    def take(self, subscription: str, method: str, family: str, now: float) -> float:
+        """Take a call. Returns the seconds to wait before it is sent."""
+        with self._lock:
+            wait = self._budget(subscription, method, now).take(now)
+            pace = self._paces.get((subscription, family))
+            return max(wait, pace.take(now)) if pace is not None else wait
+
+    def heard(
+        self, subscription: str, method: str, family: str, *, status: int, headers: Mapping[str, str], now: float
+    ) -> None:
+        """Learn from an answer: what remains, and whether it was refused. `headers` have lower-case names."""
+        verb = VERBS.get(method, "writes")
+        with self._lock:
+            budget = self._budget(subscription, method, now)
+            remaining = headers.get(f"x-ms-ratelimit-remaining-subscription-{verb}", "")
+            if remaining.isdecimal():
+                budget.heard(float(remaining), now)
+            pace = self._paces.get((subscription, family))
+            if status == 429:
+                pace = self._paces.setdefault((subscription, family), Pace())
+                pace.refused(retry_after(headers) or 1.0, now)
+            elif pace is not None:
+                pace.succeeded()
+                if not pace.gap and pace.free <= now:
+                    del self._paces[subscription, family]
+
+    def _budget(self, subscription: str, method: str, now: float) -> Budget:
+        key = (subscription, VERBS.get(method, "writes"))
+        if key not in self._budgets:
+            size, rate = BUDGETS[key[1]]
+            self._budgets[key] = Budget(size, rate, now)
+        return self._budgets[key]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a Retry-After header, or None. Azure sends whole seconds; dates are not among its forms."""
+    text = headers.get("retry-after", "").strip()
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,61 @@
+"""Names of the tags on everything that stands in Azure for this tool. Clean-up and plans go by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from builder import __version__
+
+PREFIX = "build-"
+RUN = "build-run"
+IMAGE = "build-image"
+DIGEST = "build-digest"
+SPEC = "build-spec"
+SOURCE = "build-source"
+STEP = "build-step"
+STATE = "build-state"
+EXPIRES = "build-expires"
+TOOL = "build-tool"
+ROLE = "build-role"
+MANIFEST = "build-manifest"
+
+# Azure's limits: 50 tags, names of 512 characters (128 on storage accounts), values of 256
+MOST_TAGS = 50
+LONGEST_NAME = 512
+LONGEST_VALUE = 256
+# Characters that a name can't have
+NOT_IN_NAMES = frozenset("<>%&\\?/")
+
+
+def ours(
+    *, run: str, image: str = "", expires: float | None = None, extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The tags that everything of a run carries. `expires` is seconds since 1970; `extra` are the spec's own tags.
+
+    Ours win over `extra`: clean-up must find what it is to remove.
+    """
+    found = dict(extra or {}) | {RUN: run, TOOL: f"build {__version__}"}
+    if image:
+        found[IMAGE] = image
+    if expires is not None:
+        found[EXPIRES] = stamp(expires)
+    return found
+
+
+def stamp(moment: float) -> str:
+    """A moment (seconds since 1970) as tags hold it: "2026-01-05T08:00:00Z"."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> float | None:
+    """The moment of a tag's `stamp`, or None for text that is none: a stranger may have written it."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def is_ours(tags: Mapping[str, str] | None) -> bool:
+    """Whether this tool made what carries these tags. Nothing else is ever changed or removed by clean-up."""
+    return bool(tags) and RUN in (tags or {})
