@@ -72,7 +72,7 @@ class Manner:
     pace: Pace = field(default_factory=Pace)
 
 
-def upload(disk: DiskBytes, blob: PageBlob, manner: Manner = Manner()) -> Uploaded:
+def upload(disk: DiskBytes, blob: PageBlob, manner: Manner | None = None) -> Uploaded:
     """Make `blob` hold the bytes of `disk`; return when it does and that is verified.
 
     Nothing is sent again that is there, and nothing to a blob that holds this disk already. Raises BuildError
@@ -82,7 +82,7 @@ def upload(disk: DiskBytes, blob: PageBlob, manner: Manner = Manner()) -> Upload
     return _Transfer(FromHere(disk, blob), blob, manner).run("upload")
 
 
-def copy(source: PageBlob, target: PageBlob, manner: Manner = Manner()) -> Uploaded:
+def copy(source: PageBlob, target: PageBlob, manner: Manner | None = None) -> Uploaded:
     """Make `target` hold what the page blob `source` holds: by the service itself, or else through this host.
 
     `how` of the result says which. Raises what `upload` raises, and BuildError ("blob-missing") without a source.
@@ -116,10 +116,10 @@ class RemoteDisk:
 class _Transfer:
     """One upload under way. What the workers share is changed under `_lock`."""
 
-    def __init__(self, mover: Mover, blob: PageBlob, manner: Manner) -> None:
+    def __init__(self, mover: Mover, blob: PageBlob, manner: Manner | None) -> None:
         self.mover = mover
         self.blob = blob
-        self.manner = manner
+        self.manner = manner or Manner()
         self.footer = footer(mover.size)
         self.present = Ranges()
         self.lease: str | None = None
