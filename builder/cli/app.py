@@ -29,6 +29,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("plan", "builder.cli.plan", "Show what apply would do, and why. Runs nothing."),
     ("apply", "builder.cli.apply", "Carry a plan out: build, test, publish."),
     ("show", "builder.cli.show", "Show versions of an image, a run, or a saved plan."),
+    ("inspect", "builder.cli.inspect", "Look whether a disk is ready for Azure, and mend a copy."),
     ("gc", "builder.cli.gc", "Remove what the local store needs no more."),
     ("generalize", "builder.cli.generalize", "List the operations that take a machine's identity out."),
     ("schema", "builder.cli.schema", "Print a published JSON Schema."),

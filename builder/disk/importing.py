@@ -189,16 +189,24 @@ def truncated(path: Path) -> BuildError:
     )
 
 
-def import_disk(source: Path, target: Path, format: str | None = None, *, stop: threading.Event | None = None) -> str:
+def import_disk(
+    source: Path,
+    target: Path,
+    format: str | None = None,
+    *,
+    recognized: Recognized | None = None,
+    stop: threading.Event | None = None,
+) -> str:
     """Convert a disk file into a new layer `target` without a parent; return what it was (one of FORMATS).
 
     Its virtual size is rounded up to whole MiB; a GPT whose backup is then out of place, or whose primary is broken, is
-    put right (`partitions.repair_gpt`). Needs root. `format` is what the user says it is: another one is an error.
-    `target` exists only when it is complete. Raises what `recognize` raises, BuildError ("disk-format", "disk-full",
-    "disk-file-broken", "partition-table"), what `export.exported` raises, and Interrupted when `stop` is set.
+    put right (`partitions.repair_gpt`). Needs root. `format` is what the user says it is: another one is an error;
+    `recognized` is what a caller found out before, and is believed instead of a damaged footer. `target` exists only
+    when it is complete. Raises what `recognize` raises, BuildError ("disk-format", "disk-full", "disk-file-broken",
+    "partition-table"), what `export.exported` raises, and Interrupted when `stop` is set.
     """
     try:
-        found = recognize(source)
+        found = recognized or recognize(source)
     except FileNotFoundError as error:
         raise BuildError(f"there is no file {source}", code="source-missing", hint="check the path") from error
     if format is not None and format != found.format:

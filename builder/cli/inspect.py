@@ -1,0 +1,98 @@
+"""`build inspect DISK`: is this disk ready for Azure? With `--fix`, a mended copy."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from builder.errors import BuildError, ExitCode
+
+if TYPE_CHECKING:
+    from builder.disk.system import OpenedSystem
+    from builder.guest.inspection.mending import Mended
+    from builder.guest.inspection.rules import Inspection, Wanted
+    from builder.model.run import Guest
+
+
+class InspectFormat(StrEnum):
+    """How findings are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    MARKDOWN = "markdown"
+
+
+def command(
+    disk: Annotated[
+        Path | None,
+        typer.Argument(metavar="DISK", help="A disk's file: VHD, VHDX, qcow2, VMDK or raw. It is only read."),
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Write a mended copy as a fixed VHD, and inspect that.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Where --fix writes. Default: DISK's name with -fixed.vhd."),
+    ] = None,
+    style: Annotated[InspectFormat, typer.Option("--format", help="`markdown` writes docs/inspect.md.")] = (
+        InspectFormat.TEXT
+    ),
+    generalized: Annotated[bool, typer.Option("--generalized", help="The disk must be generalized.")] = False,
+    specialized: Annotated[bool, typer.Option("--specialized", help="The disk is meant to be specialized.")] = False,
+) -> ExitCode:
+    """Look whether a disk is ready for Azure: its file, partitions, boot, drivers, agents, and what is left in it.
+
+    Exit code 1 when there are errors (with --fix: when some remain in the copy). Without root, only what needs no
+    mounting is looked at.
+    """
+    if style == InspectFormat.MARKDOWN:
+        from builder.guest.inspection.reference import markdown
+
+        print(markdown(), end="")
+        return ExitCode.DONE
+    if disk is None:
+        raise BuildError("no disk was named", code="usage", hint="build inspect DISK")
+    if generalized and specialized:
+        raise BuildError("a disk is generalized or specialized, not both", code="usage", hint="give one of them")
+    if output is not None and not fix:
+        raise BuildError("--output is for --fix", code="usage", hint="add --fix")
+    wanted: Wanted = "generalized" if generalized else "specialized" if specialized else "auto"
+    from builder.guest.inspection.inspecting import inspect_disk
+
+    if fix:
+        from builder.disk.mounts import require_root
+
+        require_root("mend a disk")
+    found = inspect_disk(disk, wanted=wanted)
+    mended = _fix(found, output or disk.with_name(f"{disk.stem}-fixed.vhd"), wanted) if fix else None
+    _print(found, mended, style)
+    last = mended.inspection if mended else found
+    return ExitCode.DONE if last.ready else ExitCode.ERROR
+
+
+def _fix(found: Inspection, target: Path, wanted: Wanted) -> Mended:
+    from builder.guest.inspection.mending import mend
+
+    # What the guest's programs print is not the report, which may be JSON
+    return mend(found, target, open_guest=_open_guest, wanted=wanted, on_line=lambda line: print(line, file=sys.stderr))
+
+
+def _open_guest(system: OpenedSystem, work: Path) -> Guest:
+    from builder.machines.local.sandbox import HostGifts, Sandbox
+    from builder.machines.local.session import guest_facts
+
+    return Sandbox(system.root, facts=guest_facts(system), gifts=HostGifts(), work=work)
+
+
+def _print(found: Inspection, mended: Mended | None, style: InspectFormat) -> None:
+    from builder.report import inspection
+
+    if style == InspectFormat.JSON:
+        print(inspection.as_json(found, mended), end="")
+    elif style == InspectFormat.SARIF:
+        print(inspection.as_sarif(mended.inspection if mended else found), end="")
+    else:
+        print(inspection.as_text(found, mended), end="")

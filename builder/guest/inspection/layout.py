@@ -1,0 +1,194 @@
+"""Partition table, filesystems and what firmware would start. Reads bytes of a raw disk; needs no root."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder import process
+from builder.disk import partitions
+from builder.disk.layers import DiskLayer
+from builder.disk.partitions import SECTOR, TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, PartitionTable
+from builder.disk.volumes import Volume, find_volumes, no_root
+from builder.errors import BuildError
+from builder.guest.inspection.rules import DiskFinding
+
+GIB = 1024**3
+MIB = 1024**2
+# The page "Prepare a Windows VHD"; the Linux pages still say 1,023 GiB, Generation 2 advises 4 TiB
+LARGEST = 32767 * GIB
+LARGEST_GENERATION_1 = 2048 * GIB
+ADVISED = {1: 1023 * GIB, 2: 4096 * GIB}
+BOOT_CODE = 440
+MBR_EFI_SYSTEM = "ef"
+LEGACY_BOOT = 0x4  # GPT attribute: UEFI specification, table 5-8
+FALLBACK = {"BOOTX64.EFI": "x64", "BOOTAA64.EFI": "arm64"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the bytes of a disk tell. `loaders` are the .efi files of the EFI system partition, in upper case.
+
+    `table` is None when there is none. `uefi` and `bios` tell whether firmware of that kind would start it.
+    `efi_unread` says why the EFI system partition could not be looked at.
+    """
+
+    table: Literal["gpt", "mbr"] | None
+    size: int
+    volumes: tuple[Volume, ...] = ()
+    partition_starts: tuple[tuple[int, int], ...] = ()
+    table_broken: str = ""
+    backup_broken: bool = False
+    has_efi_system: bool = False
+    loaders: tuple[str, ...] = ()
+    bios: bool = False
+    efi_unread: str = ""
+
+    @property
+    def uefi(self) -> bool:
+        """Whether there is a loader where new firmware looks; assumed where that partition can't be read."""
+        return self.has_efi_system and (bool(self.efi_unread) or bool(self.fallback_architectures))
+
+    @property
+    def fallback_architectures(self) -> tuple[str, ...]:
+        """The architectures that have a loader at EFI/BOOT."""
+        names = {loader.rsplit("/", 1)[1] for loader in self.loaders if loader.startswith("/EFI/BOOT/")}
+        return tuple(architecture for name, architecture in FALLBACK.items() if name in names)
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations of VMs that would start it."""
+        return tuple(number for number, works in ((1, self.bios), (2, self.uefi)) if works)
+
+
+def read_layout(raw: Path, size: int) -> Layout:
+    """Look at a raw disk (or a fixed VHD's file) with `size` bytes. A broken table is told, not raised."""
+    try:
+        table = partitions.read_table(raw)
+        volumes = tuple(find_volumes(DiskLayer(raw), raw))
+    except BuildError as error:
+        if error.code != "partition-table":
+            raise
+        return Layout(None, size, table_broken=error.message)
+    if table is None:
+        return Layout(None, size, volumes)
+    efi = next((item for item in table.partitions if item.type in (TYPE_EFI_SYSTEM, MBR_EFI_SYSTEM)), None)
+    loaders: tuple[str, ...] = ()
+    unread = ""
+    if efi is not None:
+        loaders, unread = _loaders(raw, efi.start)
+    return Layout(
+        table=table.kind,
+        size=size,
+        volumes=volumes,
+        partition_starts=tuple((item.number, item.start) for item in table.partitions),
+        backup_broken=table.kind == "gpt" and (table.from_backup or not _backup_in_place(raw, size)),
+        has_efi_system=efi is not None,
+        loaders=loaders,
+        efi_unread=unread,
+        bios=_starts_on_bios(raw, table),
+    )
+
+
+def _backup_in_place(raw: Path, size: int) -> bool:
+    """Whether the primary header names the last sector, and a GPT header stands there (UEFI specification, 5.3.2)."""
+    last = size // SECTOR - 1
+    with raw.open("rb") as file:
+        file.seek(SECTOR)
+        primary = file.read(SECTOR)
+        file.seek(last * SECTOR)
+        backup = file.read(SECTOR)
+    named = struct.unpack_from("<Q", primary, 32)[0]
+    return bool(named == last and backup[:8] == b"EFI PART" and struct.unpack_from("<Q", backup, 24)[0] == last)
+
+
+def _starts_on_bios(raw: Path, table: PartitionTable) -> bool:
+    """Whether the first sector has boot code, and the code something to go on with."""
+    with raw.open("rb") as file:
+        code = file.read(BOOT_CODE)
+        if not any(code):
+            return False
+        if table.kind == "mbr":
+            return b"GRUB" in code or any(item.bootable for item in table.partitions)
+        # Windows writes boot code to GPT disks too, which finds nothing there
+        for item in table.partitions:
+            if item.attributes & LEGACY_BOOT:
+                return True
+            if item.type == TYPE_BIOS_BOOT:
+                file.seek(item.start)
+                return any(file.read(SECTOR))
+    return False
+
+
+def _loaders(raw: Path, start: int) -> tuple[tuple[str, ...], str]:
+    """The .efi files of a FAT filesystem at `start`, and why they can't be read, if so."""
+    if shutil.which("mdir", path=process.environment()["PATH"]) is None:
+        return (), "mdir is not installed (apt-get install mtools)"
+    # Lower-case names are shown as such; firmware doesn't mind
+    listing = process.run(["mdir", "-b", "-/", "-i", f"{raw}@@{start}", "::/"], ok=(0, 1))
+    if not listing.output and "file not found" not in listing.errors.lower():
+        return (), f"it can't be read: {listing.errors.strip().splitlines()[-1] if listing.errors.strip() else 'empty'}"
+    names = [line.removeprefix("::").upper() for line in listing.output.splitlines()]
+    return tuple(sorted(name for name in names if name.endswith(".EFI"))), ""
+
+
+def check_layout(layout: Layout) -> list[DiskFinding]:
+    """The findings of a layout. What its filesystems hold is looked at elsewhere."""
+    if layout.table_broken:
+        return [DiskFinding("partition-table", "partition table", layout.table_broken), *check_size(layout.size, ())]
+    if layout.table is None:
+        return [
+            DiskFinding("partition-table", "partition table", "there is none"),
+            *check_size(layout.size, ()),
+        ]
+    found = check_size(layout.size, layout.generations)
+    if layout.backup_broken:
+        message = "the backup partition table is not at the end of the disk, or one of both tables is broken"
+        found.append(DiskFinding("partition-backup", "partition table", message))
+    for number, start in layout.partition_starts:
+        if start % MIB:
+            message = f"it starts at byte {start}, which is no whole MiB"
+            found.append(DiskFinding("partition-alignment", f"partition {number}", message))
+    return [*found, *_check_boot(layout)]
+
+
+def _check_boot(layout: Layout) -> list[DiskFinding]:
+    if layout.has_efi_system and not layout.efi_unread and not layout.fallback_architectures:
+        others = tuple(layout.loaders[:5])
+        message = "there is no EFI/BOOT/BOOTX64.EFI (or BOOTAA64.EFI)" + (f"; there is {others[0]}" if others else "")
+        rule = "boot-fallback" if layout.bios else "boot-none"
+        return [DiskFinding(rule, "EFI system partition", message, others)]
+    if not layout.generations:
+        message = "no boot code for BIOS in the first sector, no EFI system partition"
+        return [DiskFinding("boot-none", "partition table", message)]
+    return []
+
+
+def check_size(size: int, generations: Sequence[int]) -> list[DiskFinding]:
+    """The findings for a disk of `size` bytes that starts as one of these generations of VMs."""
+    has = f"the disk has {size // GIB} GiB"
+    if size > LARGEST:
+        return [DiskFinding("size-limit", "file", f"{has}, more than 32,767")]
+    if size > LARGEST_GENERATION_1 and tuple(generations) == (1,):
+        return [DiskFinding("size-limit", "file", f"{has}; an OS disk of Generation 1 has at most 2,048")]
+    advised = ADVISED[2 if 2 in generations else 1]
+    if size > advised:
+        return [DiskFinding("size-advice", "file", f"{has}; Azure advises {advised // GIB} at most")]
+    return []
+
+
+def check_root(volumes: Sequence[Volume]) -> list[DiskFinding]:
+    """The findings for a disk on which no system can be opened, by what its partitions hold."""
+    error = no_root(volumes)
+    rule = {"encrypted-disk": "root-encrypted", "lvm-disk": "root-lvm"}.get(error.code, "root-missing")
+    place = "partition table"
+    for volume in volumes:
+        if volume.content and volume.content.type in ("luks", "bitlocker", "lvm"):
+            place = f"partition {volume.number}" if volume.number else "disk"
+            break
+    message = {"root-lvm": "the root is in a logical volume; it was not looked into"}.get(rule, error.message)
+    return [DiskFinding(rule, place, message, tuple([error.detail] if error.detail else []))]

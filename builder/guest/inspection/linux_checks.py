@@ -1,0 +1,200 @@
+"""From what a Linux guest is to findings. Pure: `linux_facts` reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from builder.disk import fstab
+from builder.disk.fstab import FstabEntry
+from builder.guest.inspection.distributions import ADVISED, KNOWN, Advised, concerns
+from builder.guest.inspection.linux_facts import AGENT_CONFIG, CLOUD_CONFIGS, KernelFacts, LinuxFacts
+from builder.guest.inspection.rules import DiskFinding
+
+FSTAB = "/etc/fstab"
+DEVICE_NAME = re.compile(r"/dev/(?:[shv]d[a-z]+\d*|xvd[a-z]+\d*|nvme\d+n\d+(?:p\d+)?)$")
+# Azure's own names for its disks (udev rules of the agent) and the temporary disk: not on the OS disk
+AZURE_DEVICES = ("/dev/disk/azure/", "/dev/disk/cloud/azure")
+BY_IDENTITY = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/disk/by-")
+FALSE = ("n", "no", "false", "0", "")
+
+STORAGE_DRIVERS = ("hv_vmbus", "hv_storvsc")
+NETWORK_DRIVER = "hv_netvsc"
+NVME_DRIVER = "nvme"
+MEDIA_DRIVERS = ("udf", "vfat")
+SERIAL = {"arm64": "ttyAMA0"}
+
+AGENT_SERVICES = frozenset({"walinuxagent.service", "waagent.service", "waagent"})
+SSH_SERVICES = frozenset({"ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "sshd", "dropbear",
+                          "dropbear.service"})  # fmt: skip
+
+Findings = Iterator[DiskFinding]
+
+
+def check_linux(facts: LinuxFacts, *, generalized: bool) -> list[DiskFinding]:
+    """The findings of all checks. A specialized disk is not provisioned, so that its agents matter less."""
+    found = [finding for check in CHECKS for finding in check(facts)]
+    if generalized:
+        found += _provisioning(facts)
+    return found
+
+
+def _fstab(facts: LinuxFacts) -> Findings:
+    for entry in facts.fstab:
+        if entry.type in fstab.OTHER_TYPES - {"swap"} or "noauto" in entry.options:
+            continue
+        if DEVICE_NAME.match(entry.device):
+            volume = fstab.find_volume(entry.device, facts.volumes)
+            known = volume.content.uuid if volume and volume.content else ""
+            remedy = f"write UUID={known} instead" if known else ""
+            message = f"{entry.target} is mounted from {entry.device}"
+            yield DiskFinding("fstab-device-name", FSTAB, message, remedy=remedy)
+        elif _is_missing(entry, facts):
+            yield DiskFinding("fstab-missing", FSTAB, f"{entry.device} for {entry.target} is not on the disk")
+
+
+def _is_missing(entry: FstabEntry, facts: LinuxFacts) -> bool:
+    if "nofail" in entry.options or entry.device.startswith(AZURE_DEVICES):
+        return False
+    return entry.device.startswith(BY_IDENTITY) and fstab.find_volume(entry.device, facts.volumes) is None
+
+
+def _swap(facts: LinuxFacts) -> Findings:
+    for volume in facts.volumes:
+        if volume.content and volume.content.type == "swap" and volume.disk.lun is None:
+            yield DiskFinding("swap-on-os-disk", f"partition {volume.number}", "it is swap")
+    for entry in facts.fstab:
+        if entry.type == "swap" and entry.device.startswith("/") and not entry.device.startswith("/dev/"):
+            yield DiskFinding("swap-on-os-disk", FSTAB, f"{entry.device} is a swap file")
+
+
+def _boot_lines(facts: LinuxFacts) -> Findings:
+    if not facts.boot_lines:
+        yield DiskFinding("boot-line", "/boot", "there are no entries of GRUB, systemd-boot or extlinux")
+        return
+    terminal = SERIAL.get(facts.architecture, "ttyS0")
+    seen: set[tuple[str, str]] = set()
+    for line in facts.boot_lines:
+        for root in line.values("root"):
+            if DEVICE_NAME.match(root) and ("root", line.path) not in seen:
+                seen.add(("root", line.path))
+                yield DiskFinding("boot-root-name", line.path, f"root={root}")
+        consoles = {value.split(",")[0] for value in line.values("console")}
+        if terminal not in consoles and ("console", line.path) not in seen:
+            seen.add(("console", line.path))
+            message = f"there is no console={terminal}: {' '.join(line.parameters) or 'no parameters'}"
+            yield DiskFinding("boot-console", line.path, message)
+    yield from _advised(facts)
+
+
+def _advised(facts: LinuxFacts) -> Findings:
+    first = facts.boot_lines[0]
+    for row in ADVISED:
+        if concerns(row.ids, facts.os_release) and _has(first.parameters, row) == row.unwanted:
+            verb = "is there" if row.unwanted else "is missing"
+            yield DiskFinding("boot-parameter", first.path, f"{row.parameter} {verb}: {row.why}")
+
+
+def _has(parameters: tuple[str, ...], row: Advised) -> bool:
+    # A name alone stands for every value of it
+    return any(word == row.parameter or word.startswith(f"{row.parameter}=") for word in parameters)
+
+
+def _kernels(facts: LinuxFacts) -> Findings:
+    if not facts.kernels:
+        yield DiskFinding("kernel-missing", "/lib/modules", "there is no kernel with modules")
+    for kernel in facts.kernels:
+        yield from _drivers(kernel)
+        off = [name for name in MEDIA_DRIVERS if name in facts.modules_off and name not in kernel.built_in]
+        gone = [name for name in MEDIA_DRIVERS if name not in off and not kernel.has(name)]
+        if off:
+            yield DiskFinding("driver-media", "/etc/modprobe.d", f"switched off: {', '.join(off)}")
+        if gone:
+            yield DiskFinding("driver-media", f"kernel {kernel.release}", f"not there: {', '.join(gone)}")
+
+
+def _drivers(kernel: KernelFacts) -> Findings:
+    place = kernel.initramfs or f"kernel {kernel.release}"
+    storage = [name for name in STORAGE_DRIVERS if not kernel.has_early(name)]
+    if kernel.problem:
+        yield DiskFinding("initramfs-unreadable", place, kernel.problem)
+    elif storage:
+        absent = [name for name in storage if not kernel.has(name)]
+        message = f"{', '.join(storage)} {'is' if len(storage) == 1 else 'are'} missing"
+        if kernel.early is None:
+            message += f": kernel {kernel.release} has no initramfs"
+        remedy = f"install a kernel that has {', '.join(absent)}" if absent else ""
+        yield DiskFinding("driver-storage", place, message, remedy=remedy)
+    if not kernel.has(NETWORK_DRIVER):
+        yield DiskFinding("driver-network", f"kernel {kernel.release}", f"{NETWORK_DRIVER} is missing")
+    if not kernel.problem and not kernel.has_early(NVME_DRIVER):
+        yield DiskFinding("driver-nvme", place, f"{NVME_DRIVER} is missing")
+
+
+def _agents(facts: LinuxFacts) -> Findings:
+    if not facts.agent:
+        yield DiskFinding("agent-missing", "/usr/sbin/waagent", "it is not there")
+    elif not facts.services & AGENT_SERVICES:
+        yield DiskFinding("agent-missing", "/etc/systemd/system", "its service is not enabled")
+    uses_cloud_init = facts.cloud_init and not facts.cloud_init_off
+    doubled = [
+        f"{name}=y" for name in ("ResourceDisk.Format", "ResourceDisk.EnableSwap") if _is_on(facts, name.lower())
+    ]
+    if facts.agent and uses_cloud_init and doubled:
+        yield DiskFinding("resource-disk", AGENT_CONFIG, ", ".join(doubled))
+
+
+def _is_on(facts: LinuxFacts, name: str) -> bool:
+    return facts.agent_config.get(name, "").lower() not in FALSE
+
+
+def _provisioning(facts: LinuxFacts) -> Findings:
+    """Who makes the user of a VM: cloud-init, or the agent, as waagent.conf says."""
+    uses_cloud_init = facts.cloud_init and not facts.cloud_init_off
+    if not facts.agent and not facts.cloud_init:
+        yield DiskFinding("provisioning-none", "/usr/bin/cloud-init", "neither cloud-init nor the agent is there")
+        return
+    if not uses_cloud_init:
+        off = facts.cloud_init_off or "cloud-init is not there"
+        chosen = facts.agent_config.get("provisioning.agent", "auto").lower()
+        enabled = facts.agent_config.get("provisioning.enabled", "y").lower() not in FALSE
+        if not facts.agent:
+            yield DiskFinding("provisioning-none", "/usr/bin/cloud-init", f"no agent is there, and {off}")
+        elif chosen in ("cloud-init", "disabled") or (chosen == "" and not enabled):
+            setting = f"Provisioning.Agent={chosen}" if chosen else "Provisioning.Enabled=n"
+            yield DiskFinding("provisioning-conflict", AGENT_CONFIG, f"{setting}, but {off}")
+        return
+    if facts.datasources is not None and "Azure" not in facts.datasources:
+        names = ", ".join(facts.datasources) or "nothing"
+        yield DiskFinding("cloud-init-datasource", CLOUD_CONFIGS[1], f"datasource_list names {names}")
+
+
+def _ssh(facts: LinuxFacts) -> Findings:
+    if not facts.ssh_server:
+        yield DiskFinding("ssh", "/usr/sbin/sshd", "it is not there")
+    elif not facts.services & SSH_SERVICES:
+        yield DiskFinding("ssh", "/etc/systemd/system", "its service is not enabled")
+
+
+def _distribution(facts: LinuxFacts) -> Findings:
+    if not concerns(KNOWN, facts.os_release):
+        name = facts.os_release.get("PRETTY_NAME") or facts.os_release.get("ID") or "it says not what it is"
+        yield DiskFinding("distribution-unknown", "/etc/os-release", name)
+
+
+def _unclean(facts: LinuxFacts) -> Findings:
+    for volume in facts.volumes:
+        if volume.content and volume.content.dirty:
+            yield DiskFinding("filesystem-unclean", f"partition {volume.number}", "its journal holds changes")
+
+
+CHECKS: tuple[Callable[[LinuxFacts], Findings], ...] = (
+    _unclean,
+    _fstab,
+    _swap,
+    _boot_lines,
+    _kernels,
+    _agents,
+    _ssh,
+    _distribution,
+)
