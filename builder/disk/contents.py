@@ -21,6 +21,8 @@ from builder.errors import Interrupted
 
 CHUNK = 1024 * 1024
 BLOCK = 4096
+# What is copied before looking whether somebody wants us to stop
+PIECE = 256 * CHUNK
 # Reading and hashing release the interpreter's lock; more threads than this gain nothing
 WORKERS = 2
 _ZERO_CHUNK = bytes(CHUNK)
@@ -30,15 +32,21 @@ _NOT_BY_THE_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 Progress = Callable[[int, int], None]
 
 
-def copy_sparse(source: Path, target: Path) -> None:
-    """Copy a file with its holes, stored when this returns. Nothing is left at `target` on failure."""
+def copy_sparse(source: Path, target: Path, *, stop: threading.Event | None = None) -> None:
+    """Copy a file with its holes, stored when this returns. Nothing is left at `target` on failure.
+
+    Raises OSError, and Interrupted when `stop` is set.
+    """
     with source.open("rb") as reading:
         try:
             with target.open("xb") as writing:
                 size = os.fstat(reading.fileno()).st_size
                 writing.truncate(size)
                 for start, end in data_ranges(reading.fileno(), 0, size):
-                    _copy_range(reading.fileno(), writing.fileno(), start, end)
+                    for begin in range(start, end, PIECE):
+                        if stop is not None and stop.is_set():
+                            raise Interrupted("interrupted", code="interrupted")
+                        _copy_range(reading.fileno(), writing.fileno(), begin, min(begin + PIECE, end))
                 os.fsync(writing.fileno())
         except BaseException:
             target.unlink(missing_ok=True)

@@ -16,12 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from builder import process
-from builder.disk import export, filesystems, layers, partitions, vhd, volumes
+from builder.disk import contents, export, filesystems, layers, partitions, vhd, volumes
 from builder.errors import BuildError, Interrupted
 
 FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk")
 _SECTOR = 512
 _QCOW2_VERSIONS = (2, 3)
+_QCOW2_LAZY_REFCOUNTS = 1
 _QCOW2_EXTERNAL_DATA = 0x4
 _VMDK_DESCRIPTOR_LIMIT = 64 * 1024
 _ARCHIVES = {
@@ -215,7 +216,10 @@ def import_disk(
         )
     unfinished = target.with_name(target.name + ".unfinished")
     try:
-        _convert(source, unfinished, found, stop)
+        if found.format == "qcow2" and _is_like_a_layer(source):
+            _copy(source, unfinished, stop)
+        else:
+            _convert(source, unfinished, found, stop)
         size = layers.virtual_size(unfinished)
         if size != vhd.whole_mib(size):
             layers.resize(unfinished, vhd.whole_mib(size))
@@ -229,6 +233,43 @@ def import_disk(
     return found.format
 
 
+def _is_like_a_layer(path: Path) -> bool:
+    """Whether a qcow2 file is as `_convert` would make it: then a copy is as good, and quicker.
+
+    Offsets are those of QEMU's docs/interop/qcow2: no snapshots (they hold old content), no features but lazy
+    refcounts, clusters of our size, nothing compressed.
+    """
+    with path.open("rb") as file:
+        head = file.read(104)
+    version, cluster_bits = struct.unpack_from(">I", head, 4)[0], struct.unpack_from(">I", head, 20)[0]
+    if version < 3 or 1 << cluster_bits != layers.CLUSTER_SIZE:
+        return False
+    snapshots = struct.unpack_from(">I", head, 60)[0]
+    incompatible, compatible, autoclear, refcount_order = struct.unpack_from(">QQQI", head, 72)
+    plain = compatible & ~_QCOW2_LAZY_REFCOUNTS == 0 and refcount_order == 4
+    if snapshots or incompatible or autoclear or not plain:
+        return False
+    return all(extent.file is not None for extent in layers.extents(path))
+
+
+def _copy(source: Path, target: Path, stop: threading.Event | None) -> None:
+    try:
+        contents.copy_sparse(source, target, stop=stop)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _full(source, target, str(error)) from error
+
+
+def _full(source: Path, target: Path, detail: str | None) -> BuildError:
+    return BuildError(
+        f"this host's disk is full: {source.name} doesn't fit in {target.parent}",
+        code="disk-full",
+        hint="make room there, then build again",
+        detail=detail,
+    )
+
+
 def _convert(source: Path, target: Path, found: Recognized, stop: threading.Event | None) -> None:
     options = {**found.options, "file.driver": "file", "file.filename": os.fspath(source.absolute())}
     described = ",".join(f"{key}={value.replace(',', ',,')}" for key, value in options.items())
@@ -240,12 +281,7 @@ def _convert(source: Path, target: Path, found: Recognized, stop: threading.Even
         if stop is not None and stop.is_set():
             raise Interrupted("interrupted", code="interrupted") from error
         if os.strerror(errno.ENOSPC) in error.tail:
-            raise BuildError(
-                f"this host's disk is full: {source.name} doesn't fit in {target.parent}",
-                code="disk-full",
-                hint="make room there, then build again",
-                detail=error.detail,
-            ) from error
+            raise _full(source, target, error.detail) from error
         raise BuildError(
             f"{source.name} can't be read as {found.format}",
             code="disk-file-broken",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.disk import layers, vhd
+from builder import process
+from builder.disk import contents, layers, vhd
 from builder.disk.contents import content_digest
 from builder.disk.importing import import_disk
 from builder.disk.partitions import GptPartition, read_table, write_gpt
@@ -81,6 +82,45 @@ def test_compressed_qcow2(tmp_path: Path, raw: Path) -> None:
     subprocess.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(raw), str(source)], check=True)
     import_disk(source, tmp_path / "os.qcow2", "qcow2")
     assert content_of(tmp_path / "os.qcow2") == content_digest(raw)
+
+
+LIKE_A_LAYER = "cluster_size=65536,lazy_refcounts=on"
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [
+        (LIKE_A_LAYER, True),
+        ("cluster_size=65536", True),
+        ("cluster_size=4096", False),
+        ("cluster_size=65536,compat=0.10", False),
+        ("cluster_size=65536,extended_l2=on", False),
+        ("cluster_size=65536,refcount_bits=64", False),
+        ("cluster_size=65536,compression_type=zstd", False),
+    ],
+)
+def test_a_qcow2_like_a_layer_is_copied(
+    tmp_path: Path, raw: Path, options: str, copied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source.qcow2"
+    process.run(["qemu-img", "convert", "-O", "qcow2", "-o", options, raw, source])
+    done: list[Path] = []
+    plain = contents.copy_sparse
+    monkeypatch.setattr(contents, "copy_sparse", lambda *paths, **options: (done.append(paths[0]), plain(*paths)))
+    target = tmp_path / "layer.qcow2"
+    import_disk(source, target)
+    assert bool(done) is copied
+    process.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, target])
+
+
+def test_snapshots_inside_a_qcow2_do_not_come_along(tmp_path: Path, raw: Path) -> None:
+    source = tmp_path / "source.qcow2"
+    process.run(["qemu-img", "convert", "-O", "qcow2", "-o", LIKE_A_LAYER, raw, source])
+    process.run(["qemu-img", "snapshot", "-c", "before", source])
+    target = tmp_path / "layer.qcow2"
+    import_disk(source, target)
+    assert "before" not in process.run(["qemu-img", "snapshot", "-l", target]).output
+    process.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, target])
 
 
 def test_size_becomes_whole_mib(tmp_path: Path, raw: Path) -> None:
