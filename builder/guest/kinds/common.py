@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from builder.errors import BuildError, Place, PlanStale
@@ -23,14 +23,20 @@ Staged = Mapping[str, Path]
 ScriptOf = Callable[[Mapping[str, Any], GuestFacts, Staged], GuestScript]
 
 
-def register(name: str, version: int, script: ScriptOf) -> Kind:
-    """Register a kind whose steps are one script, made by a pure function of inputs, facts, and the step's files."""
+def register(name: str, version: int, scripts: Mapping[str, ScriptOf]) -> Kind:
+    """Register a kind whose steps are one script, made by a pure function of inputs, facts, and the step's files.
+
+    `scripts` has a function for each family of operating systems that the kind can work on.
+    """
 
     def run(step: Step, context: StepContext) -> None:
         files = read_again(step, context.run.image.root)
         secrets = context.secrets(step.inputs.get("secrets", {}))
         guest = context.session.guest
-        made = script(step.inputs, guest.facts, files)
+        family = guest.facts.family
+        if family not in scripts:
+            raise BuildError(f"`{name}` can't be done in {family}", code="unsupported-step", where=step.place)
+        made = scripts[family](step.inputs, guest.facts, files)
         guest.execute(replace(made, secrets=secrets, timeout=step.timeout), context.log)
 
     return KINDS.register(Kind(name, version, run))
@@ -132,6 +138,28 @@ def _read(path: Path, size: int, modified: int, inode: int) -> tuple[str, str | 
     except UnicodeDecodeError:
         text = None
     return hashlib.sha256(data).hexdigest(), text
+
+
+def staged_files(entries: Sequence[Mapping[str, Any]], files: Staged) -> tuple[dict[str, bytes | Path], list[str]]:
+    """What to stage for the entries of a step, by name, and the name that each entry has below `$BUILD_FILES`.
+
+    Content comes in as staged files: it may be of any size, and binary. A folder is staged once, whatever it holds:
+    thousands of files must not become thousands of mounts.
+    """
+    staged: dict[str, bytes | Path] = {}
+    folders: dict[str, str] = {}
+    names = []
+    for index, entry in enumerate(entries):
+        name = f"file-{index}"
+        if "folder" in entry:
+            rest = PurePosixPath(entry["source"]).relative_to(entry["folder"])
+            name = folders.setdefault(entry["folder"], f"folder-{len(folders)}")
+            staged[name] = files[entry["source"]].parents[len(rest.parts) - 1]
+            name = f"{name}/{rest}"
+        else:
+            staged[name] = files[entry["source"]] if "source" in entry else entry["content"].encode()
+        names.append(name)
+    return staged, names
 
 
 def read_again(step: Step, root: Path) -> dict[str, Path]:

@@ -6,15 +6,27 @@ is ever there. A symbolic link at the path is replaced.
 
 from __future__ import annotations
 
+import ntpath
 import os
 import posixpath
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from builder.errors import BuildError, Place
-from builder.guest.kinds.common import Staged, file_input, listed, make_step, place_of, register, repository_path
+from builder.guest.kinds import windows
+from builder.guest.kinds.common import (
+    Staged,
+    file_input,
+    listed,
+    make_step,
+    place_of,
+    register,
+    repository_path,
+    staged_files,
+)
 from builder.model.run import GuestFacts, GuestScript
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, FileInput, Preview, Step
@@ -30,10 +42,12 @@ def files_step(choice: Choice, image: ImageSpec) -> Step:
     """The step of `files`: a folder is taken apart, so that the plan names each file."""
     entries: list[Entry] = []
     inputs: list[FileInput] = []
+    notes: list[list[str]] = []
     for index, values in enumerate(choice.values["files"]):
         where = place_of(choice, image, "files", index)
         for entry in _entries(values, image, where):
             entries.append(entry)
+            notes.append(_notes(values, image))
             if "source" in entry:
                 inputs.append(file_input(image, os.path.relpath(image.root / entry["source"], image.folder), where))
     unique = tuple({file.path: file for file in inputs}.values())
@@ -43,7 +57,7 @@ def files_step(choice: Choice, image: ImageSpec) -> Step:
         title=f"write {listed([entry['path'] for entry in entries])}",
         inputs={"files": entries},
         preview=Preview.EXACT,
-        changes=_changes(entries, {file.path: file.size for file in unique}),
+        changes=_changes(entries, {file.path: file.size for file in unique}, notes),
         files=unique,
     )
 
@@ -51,32 +65,33 @@ def files_step(choice: Choice, image: ImageSpec) -> Step:
 def template_step(choice: Choice, image: ImageSpec) -> Step:
     """The step of `template`: its input is the rendered text, so that only another result makes another image."""
     values = choice.values
-    entry = {"path": posixpath.normpath(values["path"]), "content": values["content"], **_rights(values, DEFAULT_MODE)}
+    path = _paths(image).normpath(values["path"])
+    entry = {"path": path, "content": values["content"], **_rights(values, image, DEFAULT_MODE)}
     return make_step(
         choice,
         image,
         title=f"write {values['path']} from {values['source']}",
         inputs=entry,
         preview=Preview.EXACT,
-        changes=_changes([entry], {}),
+        changes=_changes([entry], {}, [_notes(values, image)]),
     )
 
 
 def _entries(values: Mapping[str, Any], image: ImageSpec, where: Place) -> Iterator[Entry]:
-    path = posixpath.normpath(values["path"])
+    path = _paths(image).normpath(values["path"])
     if values.get("source") is None:
-        yield {"path": path, "content": values["content"], **_rights(values, DEFAULT_MODE)}
+        yield {"path": path, "content": values["content"], **_rights(values, image, DEFAULT_MODE)}
         return
     below_root = repository_path(image, values["source"], where)
     source = image.root / below_root
     if not source.is_dir():
-        yield {"path": path, "source": below_root, **_rights(values, DEFAULT_MODE)}
+        yield {"path": path, "source": below_root, **_rights(values, image, DEFAULT_MODE)}
         return
     for file in _files_below(source, where):
         mode = "0755" if os.access(file, os.X_OK) else DEFAULT_MODE
-        target = f"{path.rstrip('/')}/{file.relative_to(source).as_posix()}"
+        target = _paths(image).join(path, *file.relative_to(source).parts)
         from_root = file.relative_to(image.root).as_posix()
-        yield {"path": target, "source": from_root, "folder": below_root, **_rights(values, mode)}
+        yield {"path": target, "source": from_root, "folder": below_root, **_rights(values, image, mode)}
 
 
 def _files_below(folder: Path, where: Place) -> list[Path]:
@@ -91,39 +106,37 @@ def _files_below(folder: Path, where: Place) -> list[Path]:
     return sorted(found)
 
 
-def _rights(values: Mapping[str, Any], mode: str) -> Entry:
+def _paths(image: ImageSpec) -> ModuleType:
+    """How paths of the image are written."""
+    return ntpath if windows.is_windows(image) else posixpath
+
+
+def _rights(values: Mapping[str, Any], image: ImageSpec, mode: str) -> Entry:
+    """What an entry says about rights; on Windows a file has those of its folder."""
+    if windows.is_windows(image):
+        return {}
     given = values.get("mode") or mode
     return {"mode": given, "owner": values.get("owner") or "root", "group": values.get("group") or "root"}
 
 
-def _changes(entries: Sequence[Entry], sizes: Mapping[str, int]) -> list[Change]:
-    return [
-        Change(
-            "create",
-            "file",
-            entry["path"],
-            f"{sizes[entry['source']] if 'source' in entry else len(entry['content'].encode())} bytes, "
-            f"{entry['mode']} {entry['owner']}:{entry['group']}",
-        )
-        for entry in entries
-    ]
+def _changes(entries: Sequence[Entry], sizes: Mapping[str, int], notes: Sequence[Sequence[str]]) -> list[Change]:
+    changes = []
+    for entry, more in zip(entries, notes, strict=True):
+        size = sizes[entry["source"]] if "source" in entry else len(entry["content"].encode())
+        rights = [f"{entry['mode']} {entry['owner']}:{entry['group']}"] if "mode" in entry else []
+        changes.append(Change("create", "file", entry["path"], ", ".join([f"{size} bytes", *rights, *more])))
+    return changes
+
+
+def _notes(values: Mapping[str, Any], image: ImageSpec) -> list[str]:
+    return windows.ignored(values, windows.IGNORED_OF_FILES) if windows.is_windows(image) else []
 
 
 def files_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> GuestScript:
-    """One call of `put` for each file. Content comes in as staged files: it may be of any size, and binary."""
+    """One call of `put` for each file."""
     lines = [(TEMPLATES / "put.sh").read_text(encoding="utf-8")]
-    staged: dict[str, bytes | Path] = {}
-    folders: dict[str, str] = {}
-    for index, entry in enumerate(inputs["files"]):
-        name = f"file-{index}"
-        if "folder" in entry:
-            # The folder is staged once, whatever it holds: thousands of files must not become thousands of mounts
-            rest = PurePosixPath(entry["source"]).relative_to(entry["folder"])
-            name = folders.setdefault(entry["folder"], f"folder-{len(folders)}")
-            staged[name] = files[entry["source"]].parents[len(rest.parts) - 1]
-            name = f"{name}/{rest}"
-        else:
-            staged[name] = files[entry["source"]] if "source" in entry else entry["content"].encode()
+    staged, names = staged_files(inputs["files"], files)
+    for name, entry in zip(names, inputs["files"], strict=True):
         words = [name, entry["path"], entry["mode"], entry["owner"], entry["group"]]
         lines.append(f'put "$BUILD_FILES"/{shlex.join(words)}')
     return GuestScript("\n".join(lines) + "\n", files=staged)
@@ -134,5 +147,5 @@ def template_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged)
     return files_script({"files": [inputs]}, facts, files)
 
 
-register("files", VERSION, files_script)
-register("template", VERSION, template_script)
+register("files", VERSION, {"linux": files_script, "windows": windows.files_script})
+register("template", VERSION, {"linux": template_script, "windows": windows.template_script})

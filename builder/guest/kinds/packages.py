@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from builder.errors import BuildError
-from builder.guest.kinds.common import Staged, listed, make_step, register
+from builder.guest.kinds import windows
+from builder.guest.kinds.common import Staged, listed, make_step, place_of, register
 from builder.model.run import GuestFacts, GuestScript
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Preview, Step
@@ -119,6 +120,8 @@ def step(choice: Choice, image: ImageSpec) -> Step:
     """The step: which packages come along as dependencies is only known when it runs."""
     values = choice.values
     install, remove = list(values.get("install", ())), list(values.get("remove", ()))
+    if windows.is_windows(image):
+        windows.check_packages([*install, *remove], place_of(choice, image))
     upgrade = bool(values.get("upgrade", False))
     parts = ["upgrade all packages"] if upgrade else []
     parts += [f"install {listed(install)}"] if install else []
@@ -181,4 +184,4 @@ def _versioned(manager: Manager, item: str) -> str:
     return manager.version.format(name=name, version=version) if sign else item
 
 
-register("packages", VERSION, script)
+register("packages", VERSION, {"linux": script, "windows": windows.packages_script})

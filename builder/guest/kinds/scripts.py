@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError, Place
+from builder.guest.kinds import windows
 from builder.guest.kinds.common import Staged, file_input, make_step, place_of, register
 from builder.model.run import GuestFacts, GuestScript, StepContext
 from builder.model.spec import Choice, ImageSpec
@@ -23,7 +24,11 @@ def script_step(choice: Choice, image: ImageSpec) -> Step:
     values = choice.values
     where = place_of(choice, image, "path")
     file = file_input(image, values["path"], where)
-    interpreter = _interpreter(values.get("interpreter"), image, file, where)
+    arguments = [str(word) for word in values.get("args") or ()]
+    if windows.is_windows(image):
+        interpreter = windows.interpreter(values.get("interpreter"), file.path, arguments, where)
+    else:
+        interpreter = _interpreter(values.get("interpreter"), image, file, where)
     return make_step(
         choice,
         image,
@@ -31,7 +36,7 @@ def script_step(choice: Choice, image: ImageSpec) -> Step:
         inputs={
             "path": file.path,
             "interpreter": list(interpreter),
-            "args": [str(word) for word in values.get("args") or ()],
+            "args": arguments,
             "env": dict(values.get("env") or {}),
             "secrets": dict(values.get("secrets") or {}),
         },
@@ -40,7 +45,7 @@ def script_step(choice: Choice, image: ImageSpec) -> Step:
     )
 
 
-def _interpreter(given: str | None, image: ImageSpec, file: FileInput, where: Place) -> Sequence[str]:
+def _interpreter(given: str | None, image: ImageSpec, file: FileInput, where: Place) -> list[str]:
     """What was asked for, else what the first line says, else sh that stops at the first error."""
     text = file.text if file.text is not None else _text(image.root / file.path)
     if text is None or "\0" in text:
@@ -53,9 +58,9 @@ def _interpreter(given: str | None, image: ImageSpec, file: FileInput, where: Pl
     if given:
         return shlex.split(given)
     if not first.startswith("#!"):
-        return SHELL
+        return list(SHELL)
     # As the kernel does it: the rest of the line is one argument
-    return first[2:].strip().split(None, 1) or SHELL
+    return first[2:].strip().split(None, 1) or list(SHELL)
 
 
 def _text(path: Path) -> str | None:
@@ -119,6 +124,6 @@ def _restart(step: Step, context: StepContext) -> None:
         context.log("nothing to restart: the disk is worked on offline, and every VM from it boots afresh")
 
 
-register("script", VERSION, script_of_file)
-register("run", VERSION, script_of_command)
+register("script", VERSION, {"linux": script_of_file, "windows": windows.script_of_file})
+register("run", VERSION, {"linux": script_of_command, "windows": windows.script_of_command})
 KINDS.register(Kind("restart", VERSION, _restart))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.guest.kinds import windows
 from builder.guest.kinds.common import Staged, listed, make_step, register
 from builder.model.run import GuestFacts, GuestScript
 from builder.model.spec import Choice, ImageSpec
@@ -20,6 +21,7 @@ VERBS: Mapping[str, str] = {"disable": "disabled", "enable": "enabled", "mask": 
 
 def step(choice: Choice, image: ImageSpec) -> Step:
     """The step; a unit may bring further links (`Also=`) that only the image knows."""
+    details = windows.START_TYPES if windows.is_windows(image) else VERBS
     named = {verb: list(choice.values.get(verb, ())) for verb in VERBS}
     return make_step(
         choice,
@@ -27,7 +29,7 @@ def step(choice: Choice, image: ImageSpec) -> Step:
         title="; ".join(f"{verb} {listed(names)}" for verb, names in named.items() if names) or "no services",
         inputs=named,
         preview=Preview.PREDICTED,
-        changes=[Change("change", "service", name, VERBS[verb]) for verb, names in named.items() for name in names],
+        changes=[Change("change", "service", name, details[verb]) for verb, names in named.items() for name in names],
     )
 
 
@@ -38,4 +40,4 @@ def script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> Guest
     return GuestScript("\n".join(lines) + "\n", env={"SYSTEMD_OFFLINE": "1"})
 
 
-register("services", VERSION, script)
+register("services", VERSION, {"linux": script, "windows": windows.services_script})

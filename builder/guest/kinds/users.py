@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.guest.kinds import windows
 from builder.guest.kinds.common import Staged, listed, make_step, register
 from builder.model.run import GuestFacts, GuestScript
 from builder.model.spec import Choice, ImageSpec
@@ -33,22 +34,25 @@ def keys_of(user: Mapping[str, Any]) -> str:
 def step(choice: Choice, image: ImageSpec) -> Step:
     """The step. A user may exist already: the plan can't know."""
     users = [dict(user) for user in choice.values["users"]]
+    on_windows = windows.is_windows(image)
     changes = []
     for user in users:
-        facts = [f"uid {user['uid']}"] if user.get("uid") is not None else []
+        facts = [f"uid {user['uid']}"] if user.get("uid") is not None and not on_windows else []
         facts += ["system"] if user.get("system") else []
         facts += [f"in {', '.join(user['groups'])}"] if user.get("groups") else []
         facts += [f"{len(user['sshKeys'])} SSH keys"] if user.get("sshKeys") else []
         facts += ["may sudo"] if user.get("sudo") else []
+        facts += windows.account_notes(user) if on_windows else []
         changes.append(Change("create", "user", user["name"], ", ".join(facts)))
         if user.get("sshKeys"):
-            changes.append(Change("create", "file", keys_of(user), f"{len(user['sshKeys'])} SSH keys"))
+            path = windows.keys_of(user) if on_windows else keys_of(user)
+            changes.append(Change("create", "file", path, f"{len(user['sshKeys'])} SSH keys"))
     names = [user["name"] for user in users]
     return make_step(
         choice,
         image,
         title=f"{'users' if len(names) > 1 else 'user'} {listed(names)}",
-        inputs={"users": users},
+        inputs={"users": [windows.account(user) for user in users] if on_windows else users},
         preview=Preview.PREDICTED,
         changes=changes,
     )
@@ -70,4 +74,4 @@ def script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> Guest
 
 ACCOUNT_KEYS = ("shell", "home", "comment")
 
-register("users", VERSION, script)
+register("users", VERSION, {"linux": script, "windows": windows.users_script})
