@@ -1,0 +1,1 @@
+"""The sources of Azure builds: one resolver a kind, from the spec's words to an exact `ResolvedSource`."""
