@@ -31,7 +31,7 @@ class Redactor:
 
     def add(self, value: str) -> None:
         """Mask `value`, its lines, and their base64, URL-encoded and JSON-escaped forms from now on."""
-        found = set(self._forms)
+        found = set[str]()
         for text in {value, value.strip(), *value.splitlines()}:
             if len(text) < SHORTEST_MASKED:
                 continue
@@ -40,7 +40,7 @@ class Redactor:
             found.add("'" + text.replace("'", "'\\''") + "'")
             found |= set(_in_base64(text.encode()))
         with self._lock:
-            self._forms = tuple(sorted(found, key=len, reverse=True))
+            self._forms = tuple(sorted({*self._forms, *found}, key=len, reverse=True))
 
     def text(self, text: str) -> str:
         """`text` with every known form replaced by `(secret)`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,13 +49,18 @@ class Tools:
     stop: StopEvent = field(default_factory=StopEvent)
 
 
+# Each image waits for its machine nearly all the time
+DEFAULT_SIDE_BY_SIDE = 16
+
+
 @dataclass(frozen=True)
 class Options:
-    """How an apply behaves. `lock_timeout` in seconds."""
+    """How an apply behaves. `lock_timeout` in seconds; at most `side_by_side` images are made at once."""
 
     lock_timeout: float = 0.0
     fail_fast: bool = False
     dry_run: bool = False
+    side_by_side: int = DEFAULT_SIDE_BY_SIDE
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,7 @@ class Executor:
             journal.write("run.begin", run=self.run_id, plan=plan.id, images=names, tool=__version__)
             if not self.options.dry_run:
                 self._sweep(journal)
-            for item in todo:
-                self._outcomes[item.image] = self._carry_out(item, journal)
-                if self._outcomes[item.image].error is not None and (
-                    self.options.fail_fast or isinstance(self._outcomes[item.image].error, Interrupted)
-                ):
-                    break
+            self._carry_out_all(todo, journal)
             failed = [outcome for outcome in self._outcomes.values() if outcome.error is not None]
             done = len(self._outcomes) - len(failed)
             names_failed = [outcome.image for outcome in failed]
@@ -134,6 +135,35 @@ class Executor:
         if not self.options.dry_run:
             self.tools.store.mark_applied(plan.id, self.run_id)
         return list(self._outcomes.values())
+
+    def _carry_out_all(self, todo: Sequence[ImagePlan], journal: Journal) -> None:
+        """All images, bases first; those whose machines allow it side by side, the others one after the other."""
+        made: dict[str, Future[None]] = {}
+
+        def carry_out(item: ImagePlan) -> None:
+            base = made.get(item.base or "")
+            if base is not None:
+                base.result()
+            if not self._halted():
+                self._outcomes[item.image] = self._carry_out(item, journal)
+
+        # Work begins in the order of `todo`, so a base that is waited for has always begun
+        with ThreadPoolExecutor(self.options.side_by_side, thread_name_prefix="image") as pool:
+            for item in todo:
+                if self._side_by_side(item):
+                    made[item.image] = pool.submit(carry_out, item)
+                else:
+                    carry_out(item)
+        for future in made.values():
+            future.result()
+
+    def _side_by_side(self, item: ImagePlan) -> bool:
+        return self.tools.machine_for(self._image(item)).side_by_side
+
+    def _halted(self) -> bool:
+        """Whether no more images are begun: somebody interrupted, or the first failure was to be the last."""
+        errors = [outcome.error for outcome in list(self._outcomes.values()) if outcome.error is not None]
+        return any(self.options.fail_fast or isinstance(error, Interrupted) for error in errors)
 
     def _begin(self, stack: ExitStack) -> Journal:
         """Mark the run as alive, and open its journal; a dry run leaves no trace."""

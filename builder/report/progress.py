@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Self
 
 from builder import __version__
 from builder.events import (
     Event,
+    ImageFailed,
     ImageFinished,
     ImageStarted,
     Listener,
@@ -34,6 +36,8 @@ from builder.report.units import bytes_text, seconds_text
 
 # A step that says nothing for so long gets a line in plain output, so that nobody takes it for hung
 HEARTBEAT_SECONDS = 20.0
+# Fits a small terminal together with the lines above
+MOST_LIVE_LINES = 12
 EVENTS_FORMAT = 1
 
 
@@ -106,6 +110,53 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+@dataclass
+class RunningStep:
+    """A step under way: since when (monotonic seconds), of how many steps, and what it said last."""
+
+    started: StepStarted
+    since: float
+    steps: int
+    text: str = ""
+
+
+class Running:
+    """The images that are being worked on, and the step that each is at."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, RunningStep] = {}
+        self._images: dict[str, int] = {}
+
+    @property
+    def several(self) -> bool:
+        """Whether images are made side by side now, so that a line has to say whose it is."""
+        return len(self._images) > 1
+
+    def hear(self, event: Event) -> str | None:
+        """Take an event in; returns the line that it leaves behind, if any."""
+        line = permanent_line(event)
+        if line is not None and self.several and event.image and not isinstance(event, ImageStarted | ImageFinished):
+            line = f"  {event.image}{line[1:]}"
+        match event:
+            case ImageStarted():
+                self._images[event.image] = event.steps
+            case ImageFinished() | ImageFailed():
+                self._images.pop(event.image, None)
+                self.steps.pop(event.image, None)
+            case StepStarted():
+                self.steps[event.image] = RunningStep(event, time.monotonic(), self._images.get(event.image, 0))
+            case StepFinished() | StepFailed():
+                self.steps.pop(event.image, None)
+            case StepOutput() | StepProgress() if event.image in self.steps:
+                said = event.line if isinstance(event, StepOutput) else doing_text(event)
+                self.steps[event.image].text = printable(said)
+        return line
+
+    def named(self, step: RunningStep) -> str:
+        """What a line about a running step starts with: its image, where several are made."""
+        return f"{step.started.image} " if self.several else ""
+
+
 class Plain(Progress):
     """A line for each thing that happened, and a heartbeat for long silences."""
 
@@ -113,8 +164,7 @@ class Plain(Progress):
         self._out = out or sys.stderr
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._step: tuple[StepStarted, float] | None = None
-        self._last_line = ""
+        self._running = Running()
         self._beat = threading.Thread(target=self._heartbeat, daemon=True)
 
     def __enter__(self) -> Self:
@@ -128,40 +178,33 @@ class Plain(Progress):
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        line = permanent_line(event)
         with self._lock:
+            line = self._running.hear(event)
             if isinstance(event, StepStarted):
-                self._step, self._last_line = (event, time.monotonic()), ""
-                line = f"  … {event.index:>2}  {event.title}"
-            elif isinstance(event, StepFinished | StepFailed):
-                self._step = None
-            elif isinstance(event, StepOutput):
-                self._last_line = printable(event.line)
-            elif isinstance(event, StepProgress):
-                self._last_line = doing_text(event)
+                named = self._running.named(self._running.steps[event.image])
+                line = f"  {named}… {event.index:>2}  {event.title}"
             if line is not None:
                 print(line, file=self._out, flush=True)
 
     def _heartbeat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             with self._lock:
-                if self._step is not None:
-                    step, since = self._step
-                    passed = seconds_text(time.monotonic() - since)
-                    print(f"    {step.index:>2}  {passed}  {self._last_line}"[:200], file=self._out, flush=True)
+                for step in self._running.steps.values():
+                    passed = seconds_text(time.monotonic() - step.since)
+                    named = self._running.named(step)
+                    line = f"    {named}{step.started.index:>2}  {passed}  {step.text}"
+                    print(line[:200], file=self._out, flush=True)
 
 
 class Live(Progress):
-    """Finished steps scroll up as lines; the step under way is one live line with its time and last output."""
+    """Finished steps scroll up as lines; each step under way is one live line with its time and last output."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
         from rich.console import Console
         from rich.live import Live as RichLive
 
-        self._step: StepStarted | None = None
-        self._since = 0.0
-        self._steps = 0
-        self._text = ""
+        self._lock = threading.Lock()
+        self._running = Running()
         self._console = Console(file=out or sys.stderr, highlight=False, soft_wrap=False)
         self._live = RichLive(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
@@ -170,39 +213,33 @@ class Live(Progress):
         return self
 
     def close(self) -> None:
-        """Take the live line away."""
-        self._step = None
+        """Take the live lines away."""
+        with self._lock:
+            self._running.steps.clear()
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        match event:
-            case ImageStarted():
-                self._steps = event.steps
-            case StepStarted():
-                self._text, self._since, self._step = "", time.monotonic(), event
-            case StepFinished() | StepFailed():
-                self._step = None
-            case StepOutput():
-                self._text = event.line
-            case StepProgress():
-                self._text = doing_text(event)
-        line = permanent_line(event)
+        with self._lock:
+            line = self._running.hear(event)
         if line is not None:
             self._console.print(line, markup=False, style="red" if isinstance(event, StepFailed) else None)
 
     def _draw(self) -> Any:  # noqa: ANN401 - a Rich renderable
         from rich.text import Text
 
-        step = self._step
-        if step is None:
-            return Text("")
-        passed = seconds_text(time.monotonic() - self._since)
-        text = printable(self._text)
-        line = f"  … {step.index:>2}/{self._steps}  {step.title}  {passed}"
-        if text:
-            line += f"  │ {text}"
-        return Text(line, no_wrap=True, overflow="ellipsis")
+        with self._lock:
+            steps = list(self._running.steps.values())
+            lines = [self._line(step) for step in steps[:MOST_LIVE_LINES]]
+        if len(steps) > MOST_LIVE_LINES:
+            lines.append(f"  … and {len(steps) - MOST_LIVE_LINES} more")
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+    def _line(self, step: RunningStep) -> str:
+        started = step.started
+        passed = seconds_text(time.monotonic() - step.since)
+        line = f"  {self._running.named(step)}… {started.index:>2}/{step.steps}  {started.title}  {passed}"
+        return f"{line}  │ {step.text}" if step.text else line
 
 
 class JsonLines(Progress):

@@ -523,4 +523,4 @@ def test_whatever_is_applied_leaves_nothing_to_do(history):
             steps = [item.step for item in image.steps if item.step.kind == "retire.memory"]
             assert {version for step in steps for version in [step.inputs["version"]]} == set(image.retires)
             for step in steps:
-                assert not {step.inputs["version"]} & set(world.versions(image.image, step.inputs["name"]))
+                assert not {step.inputs["version"]} & set(world.versions(image.image, step.inputs["destination"]))

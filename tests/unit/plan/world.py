@@ -176,15 +176,15 @@ class World:
             self.checkpoints |= {step.digest for step in steps if step.checkpoint}
             for step in steps:
                 if step.kind == "publish.memory":
-                    self.publish(step.inputs["name"], image.image, str(image.version), image.digest, steps)
+                    self.publish(step.inputs["destination"], image.image, str(image.version), image.digest, steps)
                     if step.inputs.get("held") and not promoted:
-                        self.set_state(step.inputs["name"], image.image, str(image.version), VersionState.HELD)
+                        self.set_state(step.inputs["destination"], image.image, str(image.version), VersionState.HELD)
                 elif step.kind == "promote.memory":
                     self.set_state(
                         step.inputs["destination"], image.image, step.inputs["version"], VersionState.PROMOTED
                     )
                 elif step.kind == "retire.memory":
-                    held = self.galleries[step.inputs["name"]][image.image]
+                    held = self.galleries[step.inputs["destination"]][image.image]
                     held[:] = [item for item in held if item.version != step.inputs["version"]]
 
     def publish(
@@ -340,7 +340,7 @@ class MemoryDestination:
                 Stage.PUBLISH,
                 "publish.memory",
                 f"publish {image.name} {version} to {self.name}",
-                {"name": self.name, "version": version, **({"held": True} if held else {})},
+                {"destination": self.name, "version": version, **({"held": True} if held else {})},
                 changes=(Change("create", "version", f"{self.name}/{image.name}/{version}"),),
                 identity=False,
             )
@@ -352,7 +352,7 @@ class MemoryDestination:
                 Stage.PUBLISH,
                 "retire.memory",
                 f"retire {version} from {self.name}",
-                {"name": self.name, "version": version},
+                {"destination": self.name, "version": version},
                 changes=(Change("delete", "version", version),),
                 identity=False,
             )
