@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 Json = dict[str, Any]
-# Sent twice, a script would run twice, and a failed version can't be made anew before it is deleted
-_NOT_AGAIN = ("virtualmachines/runcommands", "galleries/images/versions")
+# What must not be sent twice where an answer was lost: a script would run twice
+_ONCE = ("virtualmachines/runcommands", "virtualmachines/runcommand")
+# What isn't begun again after it failed: these are to be deleted first
+_NOT_RESTARTED = (*_ONCE, "galleries/images/versions")
+# A 404 that speaks of something else than the resource
+_NOT_ABSENT = ("SubscriptionNotFound", "InvalidResourceType", "InvalidResourceNamespace")
 _VERBS = {"GET": "read", "PUT": "make", "PATCH": "change", "DELETE": "delete"}
 _PARTS_OF_TOKEN = ("id", "method", "doing", "resource", "operation", "subscription", "status", "location")
 
@@ -63,7 +67,7 @@ class Azure:
         try:
             return self.get(id, expand=expand)
         except NotFound as missing:
-            if missing.azure_code == "SubscriptionNotFound":
+            if missing.azure_code in _NOT_ABSENT:
                 raise
             return None
 
@@ -151,9 +155,11 @@ class Azure:
         doing = f"{action or _VERBS[method]} {id.short}"
         path = f"{id}/{action}" if action else str(id)
         operation = f"{method} {id.kind}/{action}" if action else f"{method} {id.kind}"
-        again = not id.kind.lower().endswith(_NOT_AGAIN) and action != "runCommand"
+        kind = operation.partition(" ")[2].lower()
+        twice = method in ("PATCH", "DELETE") or not kind.endswith(_ONCE)
+        again = not kind.endswith(_NOT_RESTARTED)
         url = self._pipeline.address(path, pinned(id.kind), query)
-        request = Request(method, url, operation, doing, body, id.subscription, twice=again or method != "PUT")
+        request = Request(method, url, operation, doing, body, id.subscription, twice)
         reading = self._reading(id)
         following = Operation(
             str(id), self.clock.now(), doing, method, reading, self._pipeline,
@@ -163,7 +169,7 @@ class Azure:
             return following.take(self._pipeline.call(request, stop))
         except ConnectionLost as lost:
             # What must not be sent twice may have arrived all the same; then it is there, and is followed
-            if not lost.sent or again or method != "PUT" or self.find(id) is None:
+            if not lost.sent or twice or method != "PUT" or self.find(id) is None:
                 raise
             return following
         except NotFound:

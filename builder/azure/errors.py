@@ -65,10 +65,10 @@ ERROR_CLASSES: tuple[ErrorClass, ...] = (
                Remedy.WAIT, "what uses it has to go first: VM, then network interface, then network and disks"),
     ErrorClass("MissingSubscriptionRegistration|SubscriptionNotRegistered", Remedy.CHANGE,
                "register the resource provider in the subscription: az provider register --namespace <provider>"),
-    ErrorClass("(Zonal|Overconstrained\\w*|Spot)?AllocationFailed|OverconstrainedZonalAllocationRequest|SpotEvicted|"
-               "ZonalAllocationFailed|AllocationTimeout", Remedy.CHANGE, _CAPACITY),
-    ErrorClass("SkuNotAvailable|.*", Remedy.CHANGE, _CAPACITY, message="SkuNotAvailable|requested (VM )?size .* is "
-               "(currently )?not available"),
+    ErrorClass("SkuNotAvailable|(Zonal)?AllocationFailed|Overconstrained(Zonal)?AllocationRequest|AllocationTimeout|"
+               "SpotEvicted", Remedy.CHANGE, _CAPACITY),
+    ErrorClass(".*", Remedy.CHANGE, _CAPACITY,
+               message="SkuNotAvailable|requested (VM )?size .* is (currently )?not available"),
     ErrorClass("ResourceQuotaExceeded|QuotaExceeded|PublicIPCountLimitReached", Remedy.CHANGE, _QUOTA),
     ErrorClass("OperationNotAllowed", Remedy.CHANGE, _QUOTA, message="quota|exceeding approved"),
     ErrorClass("OperationNotAllowed", Remedy.CHANGE,
@@ -91,7 +91,7 @@ ERROR_CLASSES: tuple[ErrorClass, ...] = (
                message="cannot boot with OS image or disk"),
     ErrorClass(".*", Remedy.CHANGE, "a vault of that name was deleted softly: purge it, or take another name",
                message="soft.?deleted"),
-    ErrorClass("GalleryImageVersionFailed|.*", Remedy.ADOPT,
+    ErrorClass(".*", Remedy.ADOPT,
                "the version failed earlier: it has to be deleted before it is published again",
                message="gallery image version .*failed state"),
     ErrorClass("SubscriptionNotFound|InvalidSubscriptionId", Remedy.CHANGE,
@@ -113,8 +113,8 @@ _FRAMES = frozenset({
     "deploymentfailed", "invalidtemplatedeployment", "resourcedeploymentfailure", "multipleerrorsoccurred",
     "badrequest", "conflict",
 })  # fmt: skip
-_LONG_QUERY = re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"']{200,}")
-_SIGNATURE = re.compile(r"\b(sig|s|c|h)=[^&\s\"']{20,}", re.IGNORECASE)
+_LONG_QUERY = re.compile(r"(https?://[^\s\"'?]+)\?[^\s\"',]{200,}")
+_SIGNATURE = re.compile(r"\b(sig|s|c|h)=[^&\s\"',]{20,}", re.IGNORECASE)
 
 
 def error_class(status: int, code: str, message: str) -> ErrorClass:

@@ -3,7 +3,8 @@
 Resource Manager gives each identity, per subscription, buckets of 250 reads refilled by 25 a second, and of 200 writes
 and 200 deletes refilled by 10 a second (its documentation of request limits); every answer says what is left. We stay
 a little below, since others work with the same subscription. Providers have buckets of their own that no document
-lists: where one refuses (429), calls of that family slow down by half and speed up again as they succeed.
+lists, but answers say what is left of them: their last quarter is used no faster than it fills. Where one refuses all
+the same (429), calls of that family slow down by half and speed up again as they succeed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ VERBS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
 # Left to others when an answer says how few calls remain
 RESERVE = 20
 FIRST_GAP, LONGEST_GAP = 0.05, 10.0
+# From here on a provider's bucket is spared
+SPARED = 0.25
 SPEED_UP = 0.8
 
 
@@ -41,11 +44,6 @@ class Budget:
         self._fill(now)
         self._left = min(self._left, remaining - RESERVE)
 
-    def empty(self, seconds: float, now: float) -> None:
-        """Azure refused: nothing for so many seconds."""
-        self._fill(now)
-        self._left = min(self._left, -seconds * self._rate)
-
     def _fill(self, now: float) -> None:
         self._left = min(self._size, self._left + max(0.0, now - self._filled) * self._rate)
         self._filled = max(now, self._filled)
@@ -53,10 +51,11 @@ class Budget:
 
 @dataclass
 class Pace:
-    """The pace of one family of calls after a refusal: `gap` seconds between them, none before `free`."""
+    """The pace of one family of calls: `gap` seconds between them, none before `free`."""
 
     gap: float = 0.0
     free: float = 0.0
+    blocked: float = 0.0
 
     def take(self, now: float) -> float:
         """Take a call. Returns the seconds to wait before it."""
@@ -65,10 +64,11 @@ class Pace:
         return start - now
 
     def refused(self, seconds: float, now: float) -> None:
-        """429: none for `seconds`, then half as fast. Refusals of calls sent before the last one don't count again."""
-        if now + seconds > self.free - self.gap or not self.gap:
+        """429: none for `seconds`, then half as fast. Calls that were on their way then don't count again."""
+        if now >= self.blocked:
             self.gap = min(LONGEST_GAP, max(FIRST_GAP, self.gap * 2))
-        self.free = max(self.free, now + seconds)
+        self.blocked = max(self.blocked, now + seconds)
+        self.free = max(self.free, self.blocked)
 
     def succeeded(self) -> None:
         """A little faster again."""
@@ -81,6 +81,8 @@ class Limits:
     def __init__(self) -> None:
         self._budgets: dict[tuple[str, str], Budget] = {}
         self._paces: dict[tuple[str, str], Pace] = {}
+        # The most that was seen left, by subscription and a provider's bucket
+        self._sizes: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     def take(self, subscription: str, method: str, family: str, now: float) -> float:
@@ -104,10 +106,28 @@ class Limits:
             if status == 429:
                 pace = self._paces.setdefault((subscription, family), Pace())
                 pace.refused(retry_after(headers) or 1.0, now)
-            elif pace is not None:
+                return
+            if pace is not None:
                 pace.succeeded()
                 if not pace.gap and pace.free <= now:
                     del self._paces[subscription, family]
+            gap = self._spared(subscription, headers.get("x-ms-ratelimit-remaining-resource", ""))
+            if gap:
+                pace = self._paces.setdefault((subscription, family), Pace())
+                pace.gap = min(LONGEST_GAP, max(pace.gap, gap))
+
+    def _spared(self, subscription: str, text: str) -> float:
+        """Seconds between calls that the emptiest bucket of `text` stands: "Microsoft.Compute/PutVM3Min;239,..."."""
+        gap = 0.0
+        for bucket in text.split(","):
+            name, _, left = bucket.strip().partition(";")
+            # Buckets of a single resource or operation are small, and nobody's but its own
+            if not left.isdecimal() or name.endswith("Resource"):
+                continue
+            most = self._sizes[subscription, name] = max(float(left), self._sizes.get((subscription, name), 0.0))
+            if float(left) < SPARED * most:
+                gap = max(gap, window(name) * SPARED / max(1.0, float(left)))
+        return gap
 
     def _budget(self, subscription: str, method: str, now: float) -> Budget:
         key = (subscription, VERBS.get(method, "writes"))
@@ -115,6 +135,11 @@ class Limits:
             size, rate = BUDGETS[key[1]]
             self._budgets[key] = Budget(size, rate, now)
         return self._budgets[key]
+
+
+def window(bucket: str) -> float:
+    """Seconds in which a provider's bucket fills: its name says so, or it is three minutes."""
+    return 1800.0 if bucket.endswith("30Min") else 180.0
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -62,6 +62,7 @@ class Operation:
 
     def take(self, answer: Answer) -> Operation:
         """Learn from the first answer where to look, or that it is done already. Returns itself."""
+        self.started = self.pipeline.clock.now()
         self.status_url = answer.headers.get("azure-asyncoperation", "")
         self.location = answer.headers.get("location", "") if answer.status in (201, 202) else ""
         body = answer.body if isinstance(answer.body, dict) else {}
@@ -131,6 +132,13 @@ class Operation:
             # Azure forgets operations after some days; the resource itself still tells
             self._from_resource(stop)
 
+    def look_or_fail(self, stop: threading.Event | None, on_progress: OnProgress | None) -> None:
+        """One poll whose refusal is this operation's own end: others that are followed beside it go on."""
+        try:
+            self._look(stop, on_progress)
+        except AzureError as error:
+            self._error = error
+
     def _poll(self, stop: threading.Event | None, on_progress: OnProgress | None) -> None:
         if self.status_url:
             answer = self._ask(self.status_url, stop)
@@ -193,7 +201,6 @@ class Operation:
         if remedy is Remedy.RETRY and self.again is not None and self._restarts < len(RESTARTS):
             self.pipeline.pause(RESTARTS[self._restarts], stop)
             self._restarts += 1
-            self.started = self.pipeline.clock.now()
             self.take(self.again(stop))
             return
         self._error = azure_error(self.doing, 200, _why(document, status), failed=True)
@@ -248,7 +255,7 @@ def _follow(
         moment, number, operation = heapq.heappop(due)
         late = deadline is not None and moment > deadline
         pipeline.pause((deadline if late and deadline is not None else moment) - clock.now(), stop)
-        operation._look(stop, on_progress)
+        operation.look_or_fail(stop, on_progress)
         if operation.ended:
             continue
         if late:

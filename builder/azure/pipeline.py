@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 # Seconds in all that a call waits out refusals for being asked too often, and for other operations to end
 PATIENCE_THROTTLED = 1800.0
 PATIENCE_BUSY = 1200.0
-MOST_TRIES = 6
+# How often a call is sent that Azure fails to answer: at first, later, and while an operation of hours is followed
+TRIES_AT_FIRST, TRIES, TRIES_OF_POLLS = 3, 6, 25
+LONGEST_PAUSE = 30.0
 CONNECT_SECONDS, READ_SECONDS = 20, 90
 POOL = 64
 SILENT = logging.NullHandler()
@@ -48,13 +50,15 @@ class Answer:
 
 
 class ConnectionLost(AzureError):
-    """No answer came. `sent`: the request may have arrived."""
+    """No answer came. `sent`: the request may have arrived. `final`: it would be the same again."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(
-            message, code="azure-unreachable", remedy=Remedy.RETRY, hint="look at the network, and at proxy variables"
-        )
         self.sent = sent
+        self.final = "CERTIFICATE_VERIFY_FAILED" in message
+        hint = "look at the network, and at proxy variables"
+        if self.final:
+            hint = "AZURE_CA_BUNDLE names a file with the certificates to trust, where a proxy has one of its own"
+        super().__init__(message, code="azure-unreachable", remedy=Remedy.RETRY, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Pipeline:
         self._limits = Limits()
         self._client: ComputeManagementClient | None = None
         self._lock = threading.Lock()
+        self._answered = False
         # Only spreads callers that were refused together
         self._chance = random.Random()
 
@@ -129,8 +134,8 @@ class Pipeline:
         """
         ours, theirs = urlsplit(self.cloud.resource_manager), urlsplit(url)
         host, known = (theirs.hostname or "").lower(), (ours.hostname or "").lower()
-        same = host == known and theirs.port == ours.port
-        below = host.endswith("." + known) and theirs.port in (None, 443)
+        same = host == known and (theirs.port or 443) == (ours.port or 443)
+        below = host.endswith("." + known) and (theirs.port or 443) == 443
         if theirs.scheme != ours.scheme or not (same or below) or theirs.username is not None:
             raise AzureError(
                 f"an operation is to be followed at {theirs.scheme}://{host}, which is not {ours.hostname}",
@@ -144,7 +149,7 @@ class Pipeline:
 
         Answers below 400 are returned. Raises Interrupted when `stop` is set while it waits.
         """
-        patience = Patience(self.clock.now(), self._chance.random)
+        patience = Patience(self.clock.now(), self._tries(request), self._chance.random)
         while True:
             self.pause(
                 self._limits.take(request.subscription, request.method, request.operation, self.clock.now()), stop
@@ -155,14 +160,14 @@ class Pipeline:
             except ConnectionLost as lost:
                 if lost.sent and not request.twice:
                     raise
-                error, seconds = lost, patience.after_fault(None)
+                error, seconds = lost, None if lost.final else patience.after_fault(None)
             else:
                 if answer.status < 400:
                     return answer
                 error = azure_error(request.doing, answer.status, answer.body)
                 if self._register(request, answer, stop):
                     continue
-                seconds = patience.after(answer, error.remedy, self.clock.now())
+                seconds = patience.after(answer, request, error.remedy, self.clock.now())
             if seconds is None:
                 raise error
             self.pause(seconds, stop)
@@ -173,6 +178,11 @@ class Pipeline:
             self.clock.sleep(seconds, stop)
         if stop is not None and stop.is_set():
             raise Interrupted("interrupted while waiting for Azure", code="interrupted")
+
+    def _tries(self, request: Request) -> int:
+        if not self._answered:
+            return TRIES_AT_FIRST
+        return TRIES_OF_POLLS if request.operation.startswith("POLL ") else TRIES
 
     def _send(self, request: Request) -> Answer:
         """One round trip. Raises ConnectionLost."""
@@ -193,6 +203,7 @@ class Pipeline:
                 f"no answer to the request to {request.doing}: {error}", sent=not isinstance(error, ServiceRequestError)
             ) from error
         self.calls.add(request.operation, response.status_code)
+        self._answered = True
         found = {name.lower(): value for name, value in response.headers.items()}
         self._limits.heard(
             request.subscription, request.method, request.operation, status=response.status_code, headers=found,
@@ -230,13 +241,14 @@ class Pipeline:
 class Patience:
     """How long one call is tried again, and when. `chance` gives numbers in [0, 1)."""
 
-    def __init__(self, began: float, chance: Callable[[], float]) -> None:
+    def __init__(self, began: float, tries: int, chance: Callable[[], float]) -> None:
         self._began = began
+        self._tries = tries
         self._chance = chance
         self._faults = 0
         self._busy = 0
 
-    def after(self, answer: Answer, remedy: Remedy, now: float) -> float | None:
+    def after(self, answer: Answer, request: Request, remedy: Remedy, now: float) -> float | None:
         """Seconds until the next try after a refusal, or None when it is final."""
         asked = retry_after(answer.headers)
         waited = now - self._began
@@ -244,7 +256,7 @@ class Patience:
             # A call before its time is refused again, and for longer; a little more keeps callers from coming at once
             seconds = max(1.0, asked or 1.0)
             return seconds * (1 + 0.1 * self._chance()) if waited + seconds <= PATIENCE_THROTTLED else None
-        if remedy is Remedy.WAIT and answer.status in (409, 412):
+        if remedy is Remedy.WAIT and answer.status in (409, 412) and request.method != "GET":
             self._busy += 1
             seconds = max(asked or 0.0, min(30.0, 2.0 * self._busy))
             return seconds if waited + seconds <= PATIENCE_BUSY else None
@@ -255,9 +267,9 @@ class Patience:
     def after_fault(self, asked: float | None) -> float | None:
         """Seconds until the next try after a fault of the network or inside Azure."""
         self._faults += 1
-        if self._faults >= MOST_TRIES:
+        if self._faults >= self._tries:
             return None
-        return max(asked or 0.0, 2.0 ** (self._faults - 1) * (0.75 + 0.5 * self._chance()))
+        return max(asked or 0.0, min(LONGEST_PAUSE, 2.0 ** (self._faults - 1)) * (0.75 + 0.5 * self._chance()))
 
 
 def _decoded(content: bytes) -> object:

@@ -18,6 +18,7 @@ STATE = "build-state"
 EXPIRES = "build-expires"
 TOOL = "build-tool"
 ROLE = "build-role"
+DISKS = "build-disks"
 MANIFEST = "build-manifest"
 
 # Azure's limits: 50 tags, names of 512 characters (128 on storage accounts), values of 256

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILDER = ROOT / "builder"
 FLOORS = {
-    "errors": 0, "events": 0, "process": 0, "secrets": 0, "model": 1, "azure": 2, "disk": 2, "spec": 2, "guest": 3, "records": 3,
-    "machines": 4, "destinations": 4, "plan": 5, "apply": 6, "report": 7, "cli": 8,
+    "errors": 0, "events": 0, "process": 0, "secrets": 0, "model": 1, "azure": 2, "disk": 2, "spec": 2, "guest": 3,
+    "records": 3, "machines": 4, "destinations": 4, "plan": 5, "apply": 6, "report": 7, "cli": 8,
 }  # fmt: skip
 MOST_LINES = 420
 MODULES = sorted(path for path in BUILDER.rglob("*.py") if path.name != "__init__.py")
