@@ -81,9 +81,13 @@ class Azure:
         path = place if isinstance(place, str) else _collection(place, kind)
         url = self._pipeline.address(path, pinned(kind), query)
         while url:
-            page = self._object(
-                Request("GET", url, f"LIST {kind}", f"list {kind}", subscription=_subscription_of(path))
-            )
+            request = Request("GET", url, f"LIST {kind}", f"list {kind}", subscription=_subscription_of(path))
+            page = self._pipeline.call(request).body
+            if isinstance(page, list):
+                # The Marketplace's lists have no frame
+                return found + page
+            if not isinstance(page, dict):
+                raise _unreadable(request)
             found += page.get("value") or []
             following = page.get("nextLink")
             url = self._pipeline.check_address(following) if following else ""
