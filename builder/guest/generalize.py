@@ -15,6 +15,7 @@ from builder.guest.keep import glob_of
 from builder.guest.kinds import paths_in, paths_of_ours
 from builder.guest.kinds.users import KEYS
 from builder.guest.operations import Operation, all_operations, applicable, selected
+from builder.guest.sysprep import sysprep_step
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
@@ -65,8 +66,10 @@ def place_of(image: ImageSpec, *path: str) -> Place:
 def generalize_step(image: ImageSpec, prepare: Sequence[Step] | None = None) -> Step:
     """The step that takes the machine's identity out. Only for an image whose `generalize` is not false.
 
-    `prepare` are the image's prepare steps, where the caller has made them already.
+    Sysprep does it for Windows. `prepare` are the image's prepare steps, where the caller has made them already.
     """
+    if image.os.family == "windows":
+        return sysprep_step(image)
     chosen = selection(image, None if prepare is None else paths_in(prepare))
     defaults = {item.id for item in all_operations() if item.default}
     names = {item.id for item in chosen.operations}

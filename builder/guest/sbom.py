@@ -12,6 +12,8 @@ from builder.model.canonical import digest
 if TYPE_CHECKING:
     from packageurl import PackageURL
 
+# What Windows calls its own has no type among package URLs
+GENERIC = frozenset({"windows", "hotfix", "feature"})
 # Serial numbers are made from content within this namespace
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://cyclonedx.org/build/image")
 
@@ -57,7 +59,7 @@ def sbom_json(inventory: Inventory, *, name: str, version: str, timestamp: str) 
 
 
 def purl(package: Package, inventory: Inventory) -> PackageURL:
-    """The package URL. Source: purl-spec's types deb, rpm and apk; an RPM's epoch is a qualifier there."""
+    """The package URL. Source: purl-spec's types deb, rpm, apk and generic; an RPM's epoch is a qualifier there."""
     from packageurl import PackageURL
 
     distribution = inventory.os.get("ID", "")
@@ -68,4 +70,7 @@ def purl(package: Package, inventory: Inventory) -> PackageURL:
         qualifiers["distro"] = f"{distribution}-{release}" if release else distribution
     if package.type == "rpm" and ":" in version:
         qualifiers["epoch"], version = version.split(":", 1)
+    if package.type in GENERIC:
+        qualifiers["kind"] = package.type
+        return PackageURL("generic", distribution or None, package.name, version or None, qualifiers)
     return PackageURL(package.type, distribution or None, package.name, version, qualifiers)

@@ -59,7 +59,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Package:
-    """An installed package. `type` is its purl type: deb, rpm, apk."""
+    """An installed package. `type` is its purl type (deb, rpm, apk), or windows, hotfix or feature."""
 
     name: str
     version: str

@@ -13,7 +13,6 @@ from builder.errors import BuildError
 from builder.model.run import GuestFacts, GuestScript, StepContext
 from tests.unit.guest.windows.parsing import parsed
 
-
 FACTS = GuestFacts("windows", "windows", "2022", "x64", "")
 
 
@@ -31,7 +30,7 @@ class AnsweringGuest:
         self.scripts.append(script)
         answer = self.answers.pop(0)
         if isinstance(answer, dict):
-            text = json.dumps(answer)
+            text = json.dumps(answer, separators=(",", ":")).replace(" ", r"\u0020")
             on_line("working")
             # In pieces, as a guest does it
             on_line("\n".join(f"build: result {text[at : at + 7]}" for at in range(0, len(text), 7)))
