@@ -195,14 +195,14 @@ class _Gpt:
     from_backup: bool
 
 
-def read_table(path: Path) -> PartitionTable | None:
-    """The partition table of a raw file or block device; None when there is none.
+def read_table(path: Path, size: int | None = None) -> PartitionTable | None:
+    """The partition table of a raw file or block device; None when there is none. `size`: the disk ends there (bytes).
 
     A broken primary GPT is replaced by its backup. Raises BuildError ("partition-table") when both are broken, or for
     a disk with sectors of 4096 bytes, which Azure doesn't have.
     """
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
+        size = size or file.seek(0, os.SEEK_END)
         gpt = _read_gpt(file, size)
         if gpt is not None:
             return PartitionTable("gpt", str(gpt.disk), tuple(_gpt_partitions(gpt)), gpt.from_backup)
@@ -376,14 +376,15 @@ def _usual_entries(gpt: _Gpt) -> bytearray | None:
 def repair_gpt(path: Path, old_size: int) -> bool:
     """Put both GPTs of a disk that had `old_size` bytes before it grew into place; return whether anything was done.
 
-    A broken primary is replaced by its backup, and the backup moves to the disk's end. No partition changes. A disk
+    A broken table is replaced by the other one, and the backup moves to the disk's end. No partition changes. A disk
     without a GPT is left alone, and one whose table has another size than the usual, or whose partitions would be in
     the way. Raises BuildError ("partition-table") when both tables are broken.
     """
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         gpt = _gpt_at(file, 1, size) or _gpt_at(file, old_size // SECTOR - 1, size) or _read_gpt(file, size)
-        if gpt is None or (size == old_size and not gpt.from_backup):
+        backup = _gpt_at(file, size // SECTOR - 1, size)
+        if gpt is None or (size == old_size and backup is not None and not gpt.from_backup):
             return False
         entries = _usual_entries(gpt)
         end = max((part.start + part.size for part in _gpt_partitions(gpt)), default=0)

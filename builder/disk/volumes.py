@@ -32,13 +32,14 @@ class Volume:
         return f"{where} ({self.content.type})" if self.content else where
 
 
-def find_volumes(disk: DiskLayer, raw: Path) -> list[Volume]:
+def find_volumes(disk: DiskLayer, raw: Path, size: int | None = None) -> list[Volume]:
     """The volumes of a disk that is exported at `raw`, in the order of their numbers.
 
-    Raises BuildError ("partition-table") for a broken table or a partition beyond the disk's end.
+    `size` in bytes is less than that of `raw` where a footer follows the disk. Raises BuildError ("partition-table")
+    for a broken table or a partition beyond the disk's end.
     """
-    size = raw.stat().st_size
-    table = partitions.read_table(raw)
+    size = size or raw.stat().st_size
+    table = partitions.read_table(raw, size)
     if table is None:
         return [Volume(disk, raw, None, 0, size, filesystems.identify(raw))]
     found = []

@@ -41,7 +41,7 @@ PROGRAMS = {
     b"\x04\x22\x4d\x18": (("lz4", "-q", "-d", "-c"), "lz4"),
     b"\x89LZO\x00": (("lzop", "-q", "-d", "-c"), "lzop"),
 }
-_BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)
+_BROKEN = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
 class Unreadable(BuildError):
@@ -119,13 +119,20 @@ def _unpacked(file: BinaryIO, magic: bytes, stack: ExitStack) -> IO[bytes]:
 
 def _archives(stream: IO[bytes]) -> Iterator[str]:
     """The paths of the archives in what was unpacked; some are several archives, one after the other."""
-    while True:
-        first = stream.read(1)
-        while first == b"\0":
-            first = stream.read(1)
-        if not first:
-            return
+    first = _after_zeros(stream)
+    while first:
         yield from _archive(stream, first)
+        try:
+            first = _after_zeros(stream)
+        except _BROKEN:
+            return  # padding after the compressed archive's end, which is no compressed data
+
+
+def _after_zeros(stream: IO[bytes]) -> bytes:
+    """The next byte that isn't zero; nothing at the end."""
+    while (byte := stream.read(1)) == b"\0":
+        pass
+    return byte
 
 
 def _archive(stream: IO[bytes], start: bytes = b"") -> Iterator[str]:
@@ -137,8 +144,8 @@ def _archive(stream: IO[bytes], start: bytes = b"") -> Iterator[str]:
         if len(header) < HEADER or header[:6] not in MAGIC:
             raise EOFError("an archive ends too early")
         size, name_length = int(header[54:62], 16), int(header[94:102], 16)
-        if not 0 < name_length <= LONGEST_NAME:
-            raise EOFError("a name is too long")
+        if size < 0 or not 0 < name_length <= LONGEST_NAME:
+            raise EOFError("an archive's header makes no sense")
         padding = -(HEADER + name_length) % 4
         name = stream.read(name_length + padding)[:name_length].rstrip(b"\0").decode(errors="replace")
         if name == TRAILER:

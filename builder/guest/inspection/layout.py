@@ -7,12 +7,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from builder import process
 from builder.disk import partitions
 from builder.disk.layers import DiskLayer
-from builder.disk.partitions import SECTOR, TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, PartitionTable
+from builder.disk.partitions import SECTOR, TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, Partition, PartitionTable
 from builder.disk.volumes import Volume, find_volumes, no_root
 from builder.errors import BuildError
 from builder.guest.inspection.rules import DiskFinding
@@ -68,8 +68,8 @@ class Layout:
 def read_layout(raw: Path, size: int) -> Layout:
     """Look at a raw disk (or a fixed VHD's file) with `size` bytes. A broken table is told, not raised."""
     try:
-        table = partitions.read_table(raw)
-        volumes = tuple(find_volumes(DiskLayer(raw), raw))
+        table = partitions.read_table(raw, size)
+        volumes = tuple(find_volumes(DiskLayer(raw), raw, size))
     except BuildError as error:
         if error.code != "partition-table":
             raise
@@ -115,13 +115,13 @@ def _starts_on_bios(raw: Path, table: PartitionTable) -> bool:
         if table.kind == "mbr":
             return b"GRUB" in code or any(item.bootable for item in table.partitions)
         # Windows writes boot code to GPT disks too, which finds nothing there
-        for item in table.partitions:
-            if item.attributes & LEGACY_BOOT:
-                return True
-            if item.type == TYPE_BIOS_BOOT:
-                file.seek(item.start)
-                return any(file.read(SECTOR))
-    return False
+        return any(item.attributes & LEGACY_BOOT or _has_core(file, item) for item in table.partitions)
+
+
+def _has_core(file: BinaryIO, partition: Partition) -> bool:
+    """Whether this is the partition from which GRUB's boot code goes on."""
+    file.seek(partition.start)
+    return partition.type == TYPE_BIOS_BOOT and any(file.read(SECTOR))
 
 
 def _loaders(raw: Path, start: int) -> tuple[tuple[str, ...], str]:

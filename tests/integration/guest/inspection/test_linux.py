@@ -1,0 +1,141 @@
+"""A bootable Debian comes out ready; broken in many ways, each is named; `--fix` mends what it says on a copy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from builder.cli.app import invoke
+from builder.disk.layers import DiskLayer
+from builder.disk.system import opened_system
+from builder.guest.inspection.disk_file import as_layer, look_at
+from builder.guest.inspection.inspecting import inspect_disk
+
+# A file name in a guest that would clear the screen of a terminal
+HOSTILE = "a\x1b[2Jb.bak"
+
+
+def broken(root: Path) -> None:
+    """What people do to images, all at once."""
+    etc = root / "etc"
+    fstab = (etc / "fstab").read_text()
+    first, rest = fstab.split(" ", 1)
+    assert first.startswith("UUID=")
+    missing = "UUID=99999999-9999-4999-8999-999999999999 /srv/gone ext4 defaults 0 2\n/swapfile none swap sw 0 0\n"
+    (etc / "fstab").write_text(f"/dev/sda1 {rest}{missing}")
+    menu = root / "boot/grub/grub.cfg"
+    # No serial console; the root by the kernel's name
+    text = menu.read_text().replace(f"root={first}", "root=/dev/sda1").replace("console=ttyS0,115200", "")
+    menu.write_text(text)
+    with gzip.open(next((root / "boot").glob("initrd.img-*")), "wb") as file:
+        file.write(subprocess.run(["cpio", "-o", "-H", "newc"], input=b"etc/fstab\n", cwd=root, check=True,
+                                  capture_output=True).stdout)  # fmt: skip
+    (etc / "systemd/system/multi-user.target.wants/walinuxagent.service").unlink()
+    (etc / "systemd/system/multi-user.target.wants/ssh.service").unlink()
+    (etc / "systemd/system/sshd.service").unlink(missing_ok=True)
+    (etc / "cloud/cloud.cfg.d/95-other.cfg").write_text("datasource_list: [ NoCloud, None ]\n")
+    agent = (etc / "waagent.conf").read_text().replace("ResourceDisk.EnableSwap=n", "ResourceDisk.EnableSwap=y")
+    (etc / "waagent.conf").write_text(agent)
+    (etc / "udev/rules.d/70-persistent-net.rules").write_text("# nothing\n")
+    (etc / "modprobe.d/hardening.conf").write_text("install udf /bin/true\n")
+    (etc / "ssh/ssh_host_ed25519_key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    (etc / HOSTILE).write_text("")
+
+
+@pytest.fixture(scope="module")
+def broken_debian(debian_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("broken")
+    disk = folder / "debian.qcow2"
+    subprocess.run(["cp", "--reflink=auto", "--sparse=always", str(debian_base), str(disk)], check=True)
+    disk.chmod(0o600)
+    with opened_system([DiskLayer(disk)], folder=folder, writable=True) as system:
+        broken(system.root)
+    return disk
+
+
+def test_a_bootable_debian_is_ready_but_for_its_format(debian_base: Path) -> None:
+    found = inspect_disk(debian_base)
+    assert [(item.rule, item.severity) for item in found.findings] == [
+        ("disk-format", "error"),
+        ("left-over", "warning"),
+    ]
+    assert found.left_out == ()
+    assert found.facts["starts as"] == "Generation 1 and Generation 2"
+    assert found.facts["state"] == "generalized"
+    assert found.facts["system"] == "Debian GNU/Linux 12 (bookworm) (x64)"
+
+
+EXPECTED = {
+    "disk-format": "qcow2",
+    "fstab-device-name": "/ is mounted from /dev/sda1",
+    "fstab-missing": "UUID=99999999-9999-4999-8999-999999999999 for /srv/gone",
+    "boot-root-name": "root=/dev/sda1",
+    "boot-console": "no console=ttyS0",
+    "driver-storage": "hv_storvsc",
+    "driver-media": "udf",
+    "cloud-init-datasource": "NoCloud, None",
+    "agent-missing": "not enabled",
+    "resource-disk": "ResourceDisk.EnableSwap=y",
+    "swap-on-os-disk": "/swapfile",
+    "ssh": "not enabled",
+    "network-stale": "names one machine's card",
+    "identity-left": "1 thing is left",
+    "left-over": "things are left",
+}
+MENDED = {"disk-format", "fstab-device-name", "boot-root-name", "boot-console", "driver-storage"}
+
+
+def test_each_fault_is_named_and_mended_on_a_copy(
+    broken_debian: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = broken_debian.stat()
+    target = tmp_path / "fixed.vhd"
+    code = invoke(["inspect", str(broken_debian), "--fix", "--output", str(target), "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    found = {item["rule"]: item for item in report["findings"]}
+    assert {name: text in found[name]["message"] for name, text in EXPECTED.items()} == dict.fromkeys(EXPECTED, True)
+    assert set(found) == set(EXPECTED)
+    assert set(report["fixed"]["mended"]) == MENDED
+    assert report["fixed"]["failed"] == []
+    assert {item["rule"] for item in report["fixed"]["findings"]} == set(EXPECTED) - MENDED
+    assert code == 1, "what can't be mended remains"
+    assert (broken_debian.stat().st_mtime_ns, broken_debian.stat().st_size) == (before.st_mtime_ns, before.st_size)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed.vhd"]
+    with opened_copy(target, tmp_path / "work") as root:
+        fstab = (root / "etc/fstab").read_text()
+        menu = (root / "boot/grub/grub.cfg").read_text()
+    identity = fstab.split()[0]
+    assert identity.startswith("UUID=")
+    assert f"root={identity} ro" in menu
+    assert menu.count("console=ttyS0,115200") == 1
+
+
+@contextmanager
+def opened_copy(vhd: Path, work: Path) -> Iterator[Path]:
+    work.mkdir()
+    with opened_system([as_layer(look_at(vhd), work)], folder=work, writable=False) as system:
+        yield system.root
+
+
+def test_what_a_disk_says_cannot_drive_the_terminal(broken_debian: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["inspect", str(broken_debian)]) == 1
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert r"a\x1b[2Jb.bak" in text
+
+
+def test_an_output_that_exists_is_left_alone(
+    broken_debian: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "mine"
+    target.write_text("mine")
+    assert invoke(["inspect", str(broken_debian), "--fix", "--output", str(target)]) == 1
+    assert "output-exists" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [target]
