@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import threading
 from collections.abc import Callable
@@ -14,6 +16,14 @@ from builder.model.run import GuestFacts, GuestScript, StepContext
 from tests.unit.guest.windows.parsing import parsed
 
 FACTS = GuestFacts("windows", "windows", "2022", "x64", "")
+
+
+def told(answer: dict[str, Any], longest: int = 2000, piece: int = 7) -> str:
+    """A result as templates/result.ps1 writes it; in shorter pieces, so that there are some."""
+    text, word = json.dumps(answer, separators=(",", ":")).replace(" ", r"\u0020"), "result"
+    if len(text) > longest:
+        text, word = base64.b64encode(gzip.compress(text.encode("ascii"))).decode("ascii"), "packed"
+    return "\n".join(f"build: {word} {text[at : at + piece]}" for at in range(0, len(text), piece))
 
 
 @dataclass
@@ -30,10 +40,8 @@ class AnsweringGuest:
         self.scripts.append(script)
         answer = self.answers.pop(0)
         if isinstance(answer, dict):
-            text = json.dumps(answer, separators=(",", ":")).replace(" ", r"\u0020")
             on_line("working")
-            # In pieces, as a guest does it
-            on_line("\n".join(f"build: result {text[at : at + 7]}" for at in range(0, len(text), 7)))
+            on_line(told(answer))
         elif isinstance(answer, str):
             on_line(answer)
         else:

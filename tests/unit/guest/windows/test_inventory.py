@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import Any
 
+import jsonschema
 import pytest
 
 from builder.errors import BuildError
@@ -13,6 +15,7 @@ from builder.guest.powershell import template
 from builder.guest.sbom import sbom_json
 from builder.guest.windows_inventory import inventory_script, parse_inventory, read_inventory
 from builder.model.artifact import Inventory, InventoryFile, Package, User
+from builder.spec.published import schema_path
 from tests.unit.guest.windows.guest import bench
 from tests.unit.guest.windows.parsing import parsed
 
@@ -66,6 +69,11 @@ EXPECTED = Inventory(
 def test_what_is_recorded() -> None:
     assert parse_inventory(TOLD) == EXPECTED
     assert Inventory.from_dict(EXPECTED.as_dict()) == EXPECTED
+
+
+def test_a_manifest_may_hold_it() -> None:
+    schema = json.loads(schema_path("manifest").read_text(encoding="utf-8"))["properties"]["inventory"]
+    jsonschema.Draft7Validator(schema).validate(json.loads(json.dumps(EXPECTED.as_dict())))
 
 
 def test_it_is_read_in_the_guest() -> None:
