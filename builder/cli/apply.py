@@ -161,7 +161,7 @@ def _executor(
     dry_run: bool,
 ) -> Executor:
     from builder.apply.executor import Executor, Options, Tools
-    from builder.destinations.registry import destinations_for
+    from builder.cli.planning import destinations_of
     from builder.machines.registry import machine_for
     from builder.records.store import Store
     from builder.report.progress import JsonLines, both
@@ -178,7 +178,7 @@ def _executor(
     tools = Tools(
         store=Store(planned.store),
         machine_for=lambda image: machine_for(image, planned.store),
-        destinations_for=destinations_for,
+        destinations_for=destinations_of(planned.loaded),
         listener=listener,
     )
     options = Options(lock_timeout=lock_timeout, fail_fast=fail_fast, dry_run=dry_run)

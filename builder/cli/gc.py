@@ -30,8 +30,7 @@ def command(
     time at the next build, nothing else.
     """
     from builder.apply.collect import DAY_SECONDS, Needed, collect
-    from builder.cli.planning import PlanRequest, make_plan
-    from builder.destinations.registry import destinations_for
+    from builder.cli.planning import PlanRequest, destinations_of, make_plan
     from builder.model.plan import Action
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
@@ -42,9 +41,10 @@ def command(
     artifacts = {(item.step.digest, image.image) for image in planned.plan.images for item in image.steps}
     adopted = {(image.start, image.image) for image in planned.plan.images if image.action == Action.ADOPT}
     blocked = frozenset(image.image for image in planned.plan.images if image.action == Action.BLOCKED)
+    destinations = destinations_of(planned.loaded)
     for document in planned.loaded.documents:
         image = document.render(NEUTRAL_VERSION)
-        for destination in destinations_for(image):
+        for destination in destinations(image):
             newest = destination.observe(image).newest
             if newest is not None and newest.manifest is not None:
                 # Steps of other versions of this tool may have no digest

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import BuildError
 
 if TYPE_CHECKING:
+    from builder.destinations.base import Destination
     from builder.model.plan import Plan
+    from builder.model.spec import ImageSpec
     from builder.report.plan_words import Presentation
     from builder.spec.loader import Loaded
 
@@ -62,14 +64,13 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
 
     Raises SpecInvalid for invalid specs and BuildError for names that match nothing.
     """
-    from builder.destinations.registry import destinations_for
     from builder.machines.registry import machine_for
     from builder.plan.planner import Planner
     from builder.plan.selection import PlanOptions
 
     loaded, include = load_request(request)
     store = loaded.root / loaded.project.store
-    planner = Planner(machine_for=lambda image: machine_for(image, store), destinations_for=destinations_for)
+    planner = Planner(machine_for=lambda image: machine_for(image, store), destinations_for=destinations_of(loaded))
     root = loaded.root
     plan = planner.plan(
         loaded.documents,
@@ -89,6 +90,15 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
         progress=_counter() if progress and sys.stderr.isatty() else lambda done, total, image: None,
     )
     return Planned(plan, loaded, store)
+
+
+def destinations_of(loaded: Loaded) -> Callable[[ImageSpec], Sequence[Destination]]:
+    """Where the images of a project are published. What one of them asks of Azure, another need not ask again."""
+    from builder.destinations.registry import destinations_for
+    from builder.destinations.surroundings import Surroundings
+
+    surroundings = Surroundings(loaded.project.records)
+    return lambda image: destinations_for(image, surroundings)
 
 
 def load_request(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from builder.model.spec import ImageDocument
     from builder.records.store import Store
     from builder.report.shown import Unseen
+    from builder.spec.loader import Loaded
 
 # How many runs the overview lists
 RUNS = 10
@@ -48,13 +49,13 @@ def command(
     loaded = load([], environment=environment, variables=parse_variables(variables))
     store = Store(loaded.root / loaded.project.store)
     if what is None:
-        images = {document.name: _published(document) for document in loaded.documents}
+        images = {document.name: _published(document, loaded) for document in loaded.documents}
         runs = [_run(store, run) for run in _run_names(store)[:RUNS]]
         _print(shown.overview_document(images, runs), shown.overview_text, style)
         return
     for document in loaded.documents:
         if document.name == what:
-            _print(shown.versions_document(what, _published(document)), shown.versions_text, style)
+            _print(shown.versions_document(what, _published(document, loaded)), shown.versions_text, style)
             return
     if what in _run_names(store):
         _print(_run(store, what), shown.run_text, style)
@@ -70,15 +71,15 @@ def _print(document: dict[str, Any], text: Any, style: PlanFormat) -> None:  # n
     print(json.dumps(document, indent=2) + "\n" if style == PlanFormat.JSON else text(document), end="")
 
 
-def _published(document: ImageDocument) -> list[Published | Unseen]:
+def _published(document: ImageDocument, loaded: Loaded) -> list[Published | Unseen]:
     """What each destination holds; one that can't be looked at doesn't hide the others."""
-    from builder.destinations.registry import destinations_for
+    from builder.cli.planning import destinations_of
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.report.shown import Unseen
 
     image = document.render(NEUTRAL_VERSION)
     found: list[Published | Unseen] = []
-    for destination in destinations_for(image):
+    for destination in destinations_of(loaded)(image):
         try:
             found.append(destination.observe(image))
         except BuildError as error:

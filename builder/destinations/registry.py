@@ -6,16 +6,30 @@ from collections.abc import Callable
 
 from builder.destinations.base import Destination
 from builder.destinations.directory import Directory
+from builder.destinations.surroundings import Surroundings
 from builder.destinations.unsupported import Unsupported
 from builder.model.spec import Choice, ImageSpec
 
-DESTINATIONS: dict[str, Callable[[Choice, ImageSpec], Destination]] = {"directory": Directory}
+Make = Callable[[Choice, ImageSpec, Surroundings], Destination]
 
 
-def destinations_for(image: ImageSpec) -> list[Destination]:
+def _directory(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Destination:
+    return Directory(choice, image)
+
+
+def _gallery(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Destination:
+    from builder.destinations.gallery import Gallery
+
+    return Gallery(choice, image, surroundings)
+
+
+DESTINATIONS: dict[str, Make] = {"directory": _directory, "gallery": _gallery}
+
+
+def destinations_for(image: ImageSpec, surroundings: Surroundings) -> list[Destination]:
     """Where an image is published. One that this version can't serve raises BuildError when it is used."""
     found: list[Destination] = []
     for choice in image.publish.to:
         make = DESTINATIONS.get(choice.kind)
-        found.append(make(choice, image) if make else Unsupported(choice, tuple(DESTINATIONS)))
+        found.append(make(choice, image, surroundings) if make else Unsupported(choice, tuple(DESTINATIONS)))
     return found

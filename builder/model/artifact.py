@@ -10,6 +10,9 @@ from typing import Any
 from builder.errors import BuildError
 
 MANIFEST_FORMAT = "1.0"
+# An input of the first step: the version that `--rebuild` was asked for. It makes every digest new, so that nothing is
+# taken from checkpoints, and stays with the image (through its manifest) until it is rebuilt on request again.
+REBUILD_INPUT = "rebuild"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from builder.destinations.base import Destination
 from builder.errors import BuildError
 from builder.machines.base import Machine
+from builder.model.artifact import REBUILD_INPUT
 from builder.model.canonical import short
 from builder.model.observed import FOREIGN, Blocker, MachineFacts, Published, PublishedVersion, VersionState
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
@@ -16,7 +17,7 @@ from builder.model.steps import FileInput, Stage, Step
 from builder.plan.digests import chain, image_digest
 from builder.plan.reasons import reasons_for
 from builder.plan.retention import retiring
-from builder.plan.situation import REBUILD_INPUT, OurVersion, Situation
+from builder.plan.situation import OurVersion, Situation
 from builder.plan.versions import choose, order
 
 REUSE = "reuse"

@@ -10,15 +10,11 @@ from typing import Any
 
 from builder.destinations.base import Destination
 from builder.errors import Place
-from builder.model.artifact import Manifest
+from builder.model.artifact import REBUILD_INPUT, Manifest
 from builder.model.observed import Blocker, Published, PublishedVersion, VersionState
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KindRegistry
 from builder.plan.versions import Wanted, order, wanted
-
-# An input of the first step: the version that `--rebuild` was asked for. It makes every digest new, so that nothing is
-# taken from checkpoints, and stays with the image (through its manifest) until it is rebuilt on request again.
-REBUILD_INPUT = "rebuild"
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,12 @@ STORED = (
     (re.compile(r"/subscriptions/[^/]+/(resourcegroups|resources|providers/?[^/]*(\?|$))", re.I), "2024-07-01"),
     (re.compile(r"^/(subscriptions(/[^/]+)?(/locations)?|tenants)(\?|$)", re.I), "2022-12-01"),
 )
-# No stored OpenAPI speaks of these
-UNKNOWN = re.compile(r"/Microsoft\.(MarketplaceOrdering|ManagedIdentity|Storage)/|/operationStatuses/", re.I)
+# No stored OpenAPI speaks of these; the check takes the registration of a provider for a call to that provider
+UNKNOWN = re.compile(
+    r"/Microsoft\.(MarketplaceOrdering|ManagedIdentity|Storage)/|/operationStatuses/"
+    r"|^/subscriptions/[^/]+/providers/[^/?]+(/register)?\?",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ FALSE_ALARMS = (
     ("Microsoft.Compute/disks", "response", "INVALID_RESPONSE_CODE", "'4", "DiskRP declares no errors"),
     ("Microsoft.Compute/snapshots", "response", "INVALID_RESPONSE_CODE", "'4", "DiskRP declares no errors"),
     ("GET /subscriptions", "response", "OBJECT_MISSING_REQUIRED_PROPERTY", "nextLink", "a last page has none"),
+    ("/versions", "", "OBJECT_ADDITIONAL_PROPERTIES", "blockDeletionBeforeEndOfLife", "newer than the stored OpenAPI"),
     ("deployments", "request", "ENUM_CASE_MISMATCH", "incremental", "azure-cli writes it so"),
 )
 

@@ -25,7 +25,7 @@ source: {image: web}
 prepare:
   - run: {command: make, secrets: {TOKEN: {env: APP_TOKEN}}}
 """
-# Neither its machine nor one of its destinations exists in this version
+# Its machine and one of its destinations are in Azure
 FAR = """\
 name: far
 os: {family: linux, distribution: debian, release: "12"}

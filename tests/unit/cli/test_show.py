@@ -40,12 +40,12 @@ def test_a_destination_that_can_not_be_served_hides_no_other(project, capsys):
     code, out, _ = build(capsys, "show", "far")
     assert code == 0
     assert out == (
-        "far at gallery\n  can't be looked at: publishing to gallery is not possible in this version of build\n"
+        "far at gallery corp/web\n  can't be looked at: nobody is signed in to Azure\n"
         "far at directory gallery\n  no versions yet\n"
     )
     code, out, _ = build(capsys, "show")
     assert code == 0
-    assert "  far    not known           gallery\n  far    none                directory gallery\n" in out
+    assert "  far    not known           gallery corp/web\n  far    none                directory gallery\n" in out
 
 
 def test_a_run(project, capsys):

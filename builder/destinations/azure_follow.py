@@ -1,0 +1,103 @@
+"""Follows a version of a gallery until it stands, or has failed, in all its regions: minutes, at times hours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from builder.azure.ids import ResourceId
+from builder.destinations import gallery_versions as versions
+from builder.errors import Interrupted
+from builder.model.run import StepContext
+
+if TYPE_CHECKING:
+    from builder.azure.connection import Azure
+    from builder.azure.operations import Operation, Progress
+
+# Replication is asked for at most so often: it moves by per cent in minutes
+LOOK_SECONDS = 30.0
+LONGEST_PAUSE = 60.0
+
+
+def connection(subscription: str) -> Azure:
+    """The connection to a subscription, by whoever is signed in."""
+    from builder.azure import connection as gateway
+
+    return gateway.connect(subscription)
+
+
+class _Regions:
+    """Tells how the regions of a version come along: each change of a region in the log, the whole as progress."""
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        self._told: dict[str, str] = {}
+
+    def tell(self, body: dict[str, Any]) -> None:
+        regions = versions.replication(body)
+        if not regions:
+            return
+        for name, state, _ in regions:
+            if self._told.get(name) != state:
+                self._told[name] = state
+                self._context.log(f"{name}: {state.lower()}")
+        done = sum(state == "Completed" for _, state, _ in regions)
+        waits = ", ".join(f"{name} {percent} %" for name, state, percent in regions if state != "Completed")
+        self._context.progress(done, len(regions), "regions", waits)
+
+
+def follow(
+    azure: Azure, id: ResourceId, context: StepContext, body: dict[str, Any] | None, operation: Operation | None = None
+) -> dict[str, Any]:
+    """Wait until nothing goes on with a version any more; returns it as it then is, {} when it is gone.
+
+    `operation` is ours; without one it is another run's, and `body` is where that had come to. Raises AzureError when
+    our operation fails. Interrupted only ends the waiting: Azure goes on, and the next apply follows it.
+    """
+    regions = _Regions(context)
+    try:
+        if operation is not None:
+            return _by_operation(azure, id, context, regions, operation)
+        return _by_state(azure, id, context, regions, body or {})
+    except Interrupted as error:
+        raise Interrupted(
+            f"interrupted; Azure goes on with {'/'.join(id.names)}",
+            code="interrupted",
+            hint="the same `build apply` follows it to its end",
+        ) from error
+
+
+def _by_operation(
+    azure: Azure, id: ResourceId, context: StepContext, regions: _Regions, operation: Operation
+) -> dict[str, Any]:
+    looked = azure.clock.now()
+
+    def look(progress: Progress) -> None:
+        nonlocal looked
+        if azure.clock.now() - looked < LOOK_SECONDS:
+            return
+        looked = azure.clock.now()
+        found = azure.find(id, expand="ReplicationStatus")
+        if found is not None:
+            regions.tell(found)
+
+    operation.wait(stop=context.run.stop, on_progress=look)
+    body = azure.get(id, expand="ReplicationStatus")
+    regions.tell(body)
+    return body
+
+
+def _by_state(
+    azure: Azure, id: ResourceId, context: StepContext, regions: _Regions, body: dict[str, Any]
+) -> dict[str, Any]:
+    began = azure.clock.now()
+    found: dict[str, Any] | None = body
+    while found is not None and versions.provisioning(found) in versions.MOVING:
+        regions.tell(found)
+        pause = min(LONGEST_PAUSE, max(5.0, 0.1 * (azure.clock.now() - began)))
+        azure.clock.sleep(pause, context.run.stop)
+        context.run.check_stop()
+        found = azure.find(id, expand="ReplicationStatus")
+    if found is None:
+        return {}
+    regions.tell(found)
+    return found

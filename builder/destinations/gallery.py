@@ -1,0 +1,414 @@
+"""An Azure Compute Gallery as a destination: what stands there, and the steps that make it as the spec wants it.
+
+Three reads tell everything: the gallery, the image definition, its versions. What is missing is made when a version is
+published: resource group, gallery, definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from builder.azure import tags as tag_names
+from builder.azure.ids import ResourceId, compute
+from builder.destinations import azure_manifests as manifests
+from builder.destinations import gallery_definition as definitions
+from builder.destinations import gallery_run as run
+from builder.destinations import gallery_versions as versions
+from builder.destinations.surroundings import Surroundings
+from builder.errors import BuildError
+from builder.model.artifact import Artifact, CapturedDisk
+from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
+from builder.model.spec import Choice, ImageSpec
+from builder.model.steps import Change, Preview, Stage, Step
+from builder.model.version import is_version, version_key
+from builder.records.manifests import manifests_in
+
+if TYPE_CHECKING:
+    from builder.azure.connection import Azure
+
+VERSIONS = "Microsoft.Compute/galleries/images/versions"
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands in Azure: the bodies of gallery and definition, and of versions by name. `group`: is it there?"""
+
+    group: bool
+    gallery: Mapping[str, Any] | None
+    definition: Mapping[str, Any] | None
+    versions: Mapping[str, Mapping[str, Any]]
+
+
+class Gallery:
+    """One `gallery` destination of a spec."""
+
+    kind = "gallery"
+
+    def __init__(self, choice: Choice, image: ImageSpec, surroundings: Surroundings) -> None:
+        values = choice.values
+        # The subscription belongs to the name only where the spec says it: two of them may have a gallery "corp"
+        where = f" in {values['subscription']}" if "subscription" in values else ""
+        self.name = f"gallery {values['gallery']}/{values['definition']}{where}"
+        self._choice = choice
+        self._values = values
+        self._surroundings = surroundings
+        self._standing: Standing | None = None
+
+    def observe(self, image: ImageSpec) -> Published:
+        """The definition's versions; those of other images and other tools are foreign. Raises AzureError."""
+        try:
+            azure = self._azure()
+            standing = self._standing = self._look(azure)
+        except BuildError as error:
+            error.where = error.where or image.place(*self._choice.path)
+            raise
+        ours = {name: body for name, body in standing.versions.items() if manifests.is_of(body.get("tags"), image.name)}
+        found = manifests.manifests_of(
+            (self._seen(name, body, image) for name, body in ours.items()),
+            manifests_in(self._surroundings.records, image.root),
+        )
+        used: Mapping[str, str] = {}
+        if ours and (image.publish.retain is not None or image.state == "retired"):
+            used = self._surroundings.usage.of(azure, self._definition_id(azure).subscription)
+        listed = [
+            PublishedVersion(
+                name,
+                found.get(name),
+                str(body["id"]),
+                versions.state_of(body) if name in ours else VersionState.PROMOTED,
+                used.get(str(body["id"]).lower(), "") or _kept_by_azure(body, azure.clock.now()),
+            )
+            for name, body in standing.versions.items()
+        ]
+        listed.sort(key=lambda item: version_key(item.version))
+        return Published(self.name, tuple(listed), tuple(self._blockers(image, standing)))
+
+    def _azure(self) -> Azure:
+        from builder.azure import connection
+
+        return connection.connect(self._values.get("subscription"))
+
+    def _definition_id(self, azure: Azure) -> ResourceId:
+        values = self._values
+        return compute(
+            azure.subscription, values["resourceGroup"], "galleries", values["gallery"], "images", values["definition"]
+        )
+
+    def _look(self, azure: Azure) -> Standing:
+        from builder.azure.errors import NotFound
+
+        definition = self._definition_id(azure)
+        missing: list[str] = []
+
+        def gallery() -> Mapping[str, Any] | None:
+            try:
+                return azure.get(definition.parent)
+            except NotFound as error:
+                missing.append(error.azure_code)
+                return None
+
+        def listed() -> list[dict[str, Any]]:
+            try:
+                return azure.list(definition, VERSIONS)
+            except NotFound:
+                return []
+
+        found, body, bodies = manifests.side_by_side(gallery, lambda: azure.find(definition), listed)
+        named = {str(body["name"]): body for body in bodies if is_version(str(body["name"]))}
+        return Standing("ResourceGroupNotFound" not in missing, found, body, named)
+
+    @staticmethod
+    def _seen(name: str, body: Mapping[str, Any], image: ImageSpec) -> manifests.Seen:
+        return manifests.Seen(
+            name,
+            body["tags"],
+            image.os.architecture,
+            image.os.generation,
+            image.generalize is not None,
+            versions.manifest_disks(body),
+        )
+
+    def _blockers(self, image: ImageSpec, standing: Standing) -> Iterator[Blocker]:
+        """What no version could be published with."""
+        gallery, path = self._values["gallery"], self._choice.path
+        wanted = self._values.get("location")
+        if standing.gallery is not None and wanted not in (None, standing.gallery["location"]):
+            yield Blocker(
+                f"gallery {gallery} is in {standing.gallery['location']}, and the spec says {wanted}",
+                image.place(*path, "location"),
+                hint=f"write `location: {standing.gallery['location']}`, or name another gallery",
+                code="gallery-location",
+            )
+        if standing.definition is None:
+            return
+        for item in definitions.immutable_differences(standing.definition["properties"], self._choice, image):
+            yield Blocker(
+                f"image definition {gallery}/{self._values['definition']} has {item.name} {item.before}, and the spec "
+                f"wants {item.after}: Azure can't change that (PropertyChangeNotAllowed)",
+                image.place(*item.path),
+                hint=definitions.NEW_DEFINITION,
+                code="definition-differs",
+            )
+
+    def _location(self, image: ImageSpec, where: str) -> str:
+        """The gallery's region: where it stands, else as the spec says, else where the image is built or goes first."""
+        standing = self._seen_now(image)
+        if standing.gallery is not None:
+            return str(standing.gallery["location"])
+        built = image.machine.values.get("location", "") if image.machine.kind == "azure" else ""
+        regions = self._values.get("regions", ())
+        first = str(regions[0]["name"]) if regions else ""
+        return str(self._values.get("location") or ("" if where == HERE else where) or built or first)
+
+    def _seen_now(self, image: ImageSpec) -> Standing:
+        if self._standing is None:
+            self.observe(image)
+        assert self._standing is not None
+        return self._standing
+
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
+        """Why Azure would refuse a version of an artifact with these traits."""
+        return tuple(self._refusals(image, traits))
+
+    def _refusals(self, image: ImageSpec, traits: Traits) -> Iterator[Blocker]:
+        path = self._choice.path
+        definition = self._seen_now(image).definition
+        yield from definitions.trait_blockers(
+            definition["properties"] if definition is not None else None, self._choice, image, traits
+        )
+        location = self._location(image, traits.where)
+        if not location:
+            yield Blocker(
+                f"{self.name} doesn't exist yet, and nothing says in which region to make it",
+                image.place(*path),
+                hint="write `location` or `regions`",
+                code="gallery-location",
+            )
+            return
+        if traits.where not in (HERE, location):
+            yield Blocker(
+                f"the image is built in {traits.where}, and {self.name} is in {location}: Azure publishes a version "
+                "from its own region only",
+                image.place(*path),
+                hint=f"build in {location} (machine.azure.location), and list {traits.where} in `regions`",
+                code="gallery-location",
+            )
+        regions = [region["name"] for region in versions.wanted_regions(self._values, location)]
+        if location not in regions:
+            yield Blocker(
+                f"the regions of {self.name} leave out {location}, where it is: Azure wants that one among them",
+                image.place(*path, "regions"),
+                hint=f"add {location}",
+                code="gallery-regions",
+            )
+        yield from self._ends(image)
+        count = len(manifests.spec_tags(image)) + manifests.OWN_TAGS
+        if count > tag_names.MOST_TAGS:
+            yield Blocker(
+                f"a version would have {count} tags, and Azure takes {tag_names.MOST_TAGS}",
+                image.place("publish", "tags"),
+                hint=f"give at most {tag_names.MOST_TAGS - manifests.OWN_TAGS} tags of your own",
+                code="too-many-tags",
+            )
+
+    def _ends(self, image: ImageSpec) -> Iterator[Blocker]:
+        """Ends of life that are over: Azure wants them in the future."""
+        from datetime import datetime
+
+        now = self._azure().clock.now()
+        inside = self._values.get("properties", {})
+        for holder, path in ((self._values, self._choice.path), (inside, (*self._choice.path, "properties"))):
+            text = holder.get("endOfLife")
+            if text and datetime.fromisoformat(definitions.moment_text(text)).timestamp() <= now:
+                yield Blocker(
+                    f"the end of life {text} is over, and Azure takes only one that is to come",
+                    image.place(*path, "endOfLife"),
+                    hint="write a later day",
+                    code="end-of-life",
+                )
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
+        """One step: the version, with all that it stands in. Held back, it is excluded from the latest."""
+        values, azure = self._values, self._azure()
+        location = self._location(image, traits.where)
+        profile = versions.publishing_profile(values, location, held=held)
+        definition = self._definition_id(azure)
+        return [
+            Step(
+                stage=Stage.PUBLISH,
+                kind=run.PUBLISH,
+                title=f"publish {image.name} {version} to {self.name}",
+                inputs={
+                    **self._common(version, definition, image),
+                    "location": location,
+                    "properties": definitions.definition_body(self._choice, image, traits),
+                    "updates": [item.name for item in self._updates_of_definition(image)],
+                    "publishing": profile,
+                    "encryptionSets": versions.encryption_sets(values),
+                    "confidential": image.machine.values.get("security", {}).get("encryption", ""),
+                    "blockDeletion": values["blockDeletionBeforeEndOfLife"],
+                    "held": held,
+                },
+                preview=Preview.EXACT,
+                changes=tuple(self._changes(image, version, profile, held=held)),
+                place=image.place(*self._choice.path),
+                identity=False,
+            )
+        ]
+
+    def _common(self, version: str, definition: ResourceId, image: ImageSpec) -> dict[str, Any]:
+        return {
+            "destination": self.name,
+            "version": version,
+            "definition": str(definition),
+            "tags": manifests.spec_tags(image),
+            "records": {kind: dict(where) for kind, where in self._surroundings.records.items()},
+        }
+
+    def _changes(self, image: ImageSpec, version: str, profile: Mapping[str, Any], *, held: bool) -> Iterator[Change]:
+        standing, values = self._seen_now(image), self._values
+        name = f"{values['gallery']}/{values['definition']}"
+        if not standing.group:
+            yield Change("create", "resource group", values["resourceGroup"])
+        if standing.gallery is None:
+            yield Change("create", "gallery", values["gallery"])
+        if standing.definition is None:
+            yield Change("create", "image definition", name)
+        for item in self._updates_of_definition(image):
+            yield Change("change", "image definition", name, str(item))
+        found = standing.versions.get(version)
+        if found is not None and versions.provisioning(found) == versions.FAILED:
+            yield Change("delete", "failed version", f"{name}/{version}")
+        regions = ", ".join(
+            f"{region['name']} ({region['regionalReplicaCount']})" for region in profile["targetRegions"]
+        )
+        notes = [f"replicas in {regions}"] + (["not the latest before its tests have passed"] if held else [])
+        yield Change("create", "version", f"{name}/{version}", "; ".join(notes))
+
+    def _updates_of_definition(self, image: ImageSpec) -> list[definitions.Difference]:
+        body = self._seen_now(image).definition
+        if body is None:
+            return []
+        ours = tag_names.TOOL in (body.get("tags") or {})
+        return list(definitions.updatable_differences(body["properties"], self._choice, image, ours=ours))
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        """One step: the version may be the latest (unless the spec excludes it), with its tests on record."""
+        excluded = self._values["excludeFromLatest"]
+        detail = "passed its tests" if excluded else "may be the latest"
+        return [
+            Step(
+                stage=Stage.PUBLISH,
+                kind=run.PROMOTE,
+                title=f"promote {image.name} {version} in {self.name}",
+                inputs={
+                    **self._common(version, self._definition_id(self._azure()), image),
+                    "excludeFromLatest": excluded,
+                },
+                changes=(Change("change", "version", f"{self._version_name(version)}", detail),),
+                place=image.place(*self._choice.path),
+                identity=False,
+            )
+        ]
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        """At most one step for the definition and one for the version, with what changes.
+
+        Raises BuildError ("needs-new-version") for what Azure can't change.
+        """
+        standing, azure = self._seen_now(image), self._azure()
+        definition = self._definition_id(azure)
+        steps = []
+        changed = self._updates_of_definition(image)
+        if changed:
+            inputs = {"properties": definitions.definition_body(self._choice, image, Traits()),
+                      "updates": [item.name for item in changed]}  # fmt: skip
+            steps.append(self._update(image, run.UPDATE_DEFINITION, version, changed, inputs))
+        body = standing.versions.get(version)
+        if body is None or versions.state_of(body) == VersionState.UNFINISHED:
+            return steps
+        location = self._location(image, HERE)
+        found = list(versions.differences(body, self._values, location, self._choice.path, manifests.spec_tags(image)))
+        self._refuse_fixed(image, version, found)
+        if found:
+            held = versions.state_of(body) == VersionState.HELD
+            profile = versions.publishing_profile(self._values, location, held=held)
+            inputs = {
+                "publishing": profile,
+                "encryptionSets": versions.encryption_sets(self._values),
+                "blockDeletion": self._values["blockDeletionBeforeEndOfLife"],
+                "removed": versions.removed_regions(body, profile),
+            }
+            steps.append(self._update(image, run.UPDATE, version, found, inputs))
+        del definition
+        return steps
+
+    def _refuse_fixed(self, image: ImageSpec, version: str, found: list[definitions.Difference]) -> None:
+        fixed = [item for item in found if not item.updatable]
+        if fixed:
+            raise BuildError(
+                f"version {version} in {self.name} can't be changed in {'; '.join(map(str, fixed))}: Azure fixes that "
+                "when a version is made",
+                code="needs-new-version",
+                where=image.place(*fixed[0].path),
+                hint=f"undo the change, or make a new version: --rebuild {image.name}",
+            )
+
+    def _update(
+        self, image: ImageSpec, kind: str, version: str, found: list[definitions.Difference], inputs: dict[str, Any]
+    ) -> Step:
+        whole = kind == run.UPDATE_DEFINITION
+        name = f"{self._values['gallery']}/{self._values['definition']}" if whole else self._version_name(version)
+        what = "image definition" if whole else "version"
+        return Step(
+            stage=Stage.PUBLISH,
+            kind=kind,
+            title=f"change {what} {name}: {', '.join(item.name for item in found)}",
+            inputs={**self._common(version, self._definition_id(self._azure()), image), **inputs},
+            changes=tuple(Change("change", what, name, str(item)) for item in found),
+            place=image.place(*found[0].path),
+            identity=False,
+        )
+
+    def _version_name(self, version: str) -> str:
+        return f"{self._values['gallery']}/{self._values['definition']}/{version}"
+
+    def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
+        """One step a version: it is deleted, unless something uses it by then."""
+        definition = self._definition_id(self._azure())
+        return [
+            Step(
+                stage=Stage.PUBLISH,
+                kind=run.RETIRE,
+                title=f"retire {image.name} {version} from {self.name}",
+                inputs=self._common(version, definition, image),
+                changes=(Change("delete", "version", self._version_name(version)),),
+                place=image.place("publish"),
+                identity=False,
+            )
+            for version in versions
+        ]
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        """The version itself: galleries copy from it, also into other subscriptions."""
+        assert version.manifest is not None
+        manifest = version.manifest
+        disks = tuple(
+            CapturedDisk(disk.file, disk.lun, disk.size, disk.digest, disk.data_bytes, None, version.location)
+            for disk in manifest.disks
+        )
+        return Artifact(manifest.image, manifest.digest, manifest.generalized, disks, None, version.location)
+
+
+def _kept_by_azure(body: Mapping[str, Any], now: float) -> str:
+    """What keeps a version from being deleted before its end of life; "" when nothing does."""
+    from datetime import datetime
+
+    end = body["properties"].get("publishingProfile", {}).get("endOfLifeDate")
+    if not end or not body["properties"].get("safetyProfile", {}).get("blockDeletionBeforeEndOfLife"):
+        return ""
+    return f"its end of life, {end[:10]}, to which Azure keeps it" if datetime.fromisoformat(end).timestamp() > now \
+        else ""  # fmt: skip

@@ -1,0 +1,332 @@
+"""Carries out what a plan does in a gallery: versions are made, followed, promoted, changed and retired.
+
+Azure's gallery has no "create only if missing": whoever publishes looks first, and again when its request was refused
+or is done. Names are the spec's, so that two that publish the same at once, or one after the other died, meet in one
+version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from builder.azure import tags as tag_names
+from builder.azure.ids import ResourceId
+from builder.destinations import azure_manifests as manifests
+from builder.destinations import gallery_definition as definitions
+from builder.destinations import gallery_versions as versions
+from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
+from builder.destinations.azure_follow import connection, follow
+from builder.destinations.usage import users_of_images
+from builder.errors import BuildError, PlanStale
+from builder.model.artifact import Manifest
+from builder.model.observed import FOREIGN
+from builder.model.run import StepContext
+from builder.model.steps import KINDS, Kind, Step
+from builder.records.manifests import key_of, manifests_in
+
+if TYPE_CHECKING:
+    from builder.azure.connection import Azure
+    from builder.azure.errors import AzureError
+
+PUBLISH = "publish.gallery"
+PROMOTE = "promote.gallery"
+UPDATE = "update.gallery.version"
+UPDATE_DEFINITION = "update.gallery.definition"
+RETIRE = "retire.gallery"
+# How often a version is begun anew that Azure failed by a fault of its own, and the seconds between
+_AGAIN = (60.0, 180.0)
+
+
+class _Work:
+    """One step in one gallery."""
+
+    def __init__(self, step: Step, context: StepContext) -> None:
+        self.step, self.context = step, context
+        self.inputs: Mapping[str, Any] = step.inputs
+        self.definition = ResourceId.parse(self.inputs["definition"])
+        self.id = self.definition.child("versions", str(self.inputs["version"]))
+        self.azure: Azure = connection(self.definition.subscription)
+
+    @property
+    def name(self) -> str:
+        """The version for people: "corp/web/1.0.0"."""
+        return "/".join(self.id.names)
+
+    def find(self) -> dict[str, Any] | None:
+        """The version as it is now."""
+        return self.azure.find(self.id, expand="ReplicationStatus")
+
+    def ours(self) -> dict[str, Any]:
+        """The version, which must be one of this image. Raises PlanStale when it is gone, BuildError when foreign."""
+        body = self.find()
+        if body is None:
+            raise PlanStale(f"{self.name} is gone", code="plan-stale", hint="plan again")
+        if not manifests.is_of(body.get("tags"), self.context.run.image.name):
+            raise BuildError(f"{self.name} was {FOREIGN}: it is left alone", code="foreign-version")
+        return follow(self.azure, self.id, self.context, body) if versions.provisioning(body) in versions.MOVING \
+            else body  # fmt: skip
+
+    def patch(self, body: Mapping[str, Any], profile: Mapping[str, Any], *, tags: Mapping[str, str],
+              safety: Mapping[str, bool]) -> dict[str, Any]:  # fmt: skip
+        """Change a version that stands, and follow its replication. What isn't named again stays."""
+        change = {
+            "tags": {**(body.get("tags") or {}), **tags},
+            "properties": {
+                "publishingProfile": {key: value for key, value in profile.items() if key != "publishedDate"},
+                "storageProfile": versions.stored(body),
+                "safetyProfile": dict(safety),
+            },
+        }
+        operation = self.azure.patch(self.id, change, stop=self.context.run.stop)
+        return follow(self.azure, self.id, self.context, None, operation)
+
+    def record(self, key: str, manifest: Manifest) -> None:
+        """Keep the manifest where the project keeps its records."""
+        store = manifests_in(self.inputs["records"], self.context.run.image.root)
+        if store is not None and key:
+            store.write(key, manifest)
+
+
+class _Publish(_Work):
+    """A version on its way into a gallery."""
+
+    def run(self) -> None:
+        """The version stands in all its regions when this returns; nothing is made twice."""
+        assert self.context.manifest is not None
+        manifest = self.context.manifest()
+        self._ensure_place()
+        body = self._settled(self.find(), manifest)
+        if body is None:
+            body = self._make(manifest)
+        else:
+            remove_uploads(self.azure, self.context, self.id)
+        if body["tags"].get(tag_names.DIGEST) != manifest.digest:
+            raise self._taken()
+        self.context.locations.append(str(self.id))
+
+    def _ensure_place(self) -> None:
+        """Resource group, gallery and definition, made where they are missing, in this order."""
+        azure, inputs, stop = self.azure, self.inputs, self.context.run.stop
+        made = {tag_names.TOOL: tag_names.ours(run="")[tag_names.TOOL]}
+        gallery, group = self.definition.parent, self.definition.group_id
+        existing = azure.find(self.definition)
+        if existing is None:
+            if azure.find(gallery) is None:
+                if azure.find(group) is None:
+                    self.context.log(f"making {group.short}")
+                    azure.put(group, {"location": inputs["location"], "tags": made}, stop=stop).wait(stop=stop)
+                self.context.log(f"making gallery {gallery.name}")
+                with self.context.run.effect("gallery", resource=str(gallery)):
+                    body = {"location": inputs["location"], "tags": made, "properties": {}}
+                    azure.put(gallery, body, stop=stop).wait(stop=stop)
+            self.context.log(f"making image definition {self.definition.name}")
+            body = {"location": inputs["location"], "tags": made, "properties": inputs["properties"]}
+            with self.context.run.effect("definition", resource=str(self.definition)):
+                azure.put(self.definition, body, stop=stop).wait(stop=stop)
+        elif inputs["updates"]:
+            _update_definition(self.step, self.context)
+
+    def _settled(self, body: dict[str, Any] | None, manifest: Manifest) -> dict[str, Any] | None:
+        """The version that stands already, with our content; None when it has to be made.
+
+        One that another run is making is followed; one that failed, or is being deleted, has to go first. Raises
+        PlanStale for one with another content.
+        """
+        if body is None:
+            return None
+        tags = body.get("tags") or {}
+        if not manifests.is_of(tags, manifest.image) or tags.get(tag_names.DIGEST) != manifest.digest:
+            raise self._taken()
+        state = versions.provisioning(body)
+        if state in versions.MOVING:
+            self.context.log(f"{self.name} is {state.lower()} by run {tags.get(tag_names.RUN)}: following that")
+            return self._settled(follow(self.azure, self.id, self.context, body) or None, manifest)
+        if state == versions.SUCCEEDED:
+            self.context.log(f"{self.name} stands already, with the same content")
+            return body
+        if any(progress == "Completed" for _, progress, _ in versions.replication(body)):
+            # A change of a whole version failed: its replicas serve others, so it isn't deleted
+            self.context.log(f"{self.name} failed to reach all its regions: replicating it again")
+            profile = body["properties"]["publishingProfile"]
+            return self.patch(body, profile, tags={}, safety=_kept_safety(body))
+        self.context.log(f"{self.name} failed earlier: it is deleted, and published again")
+        with self.context.run.effect("delete-failed", resource=str(self.id)):
+            self.azure.delete(self.id, stop=self.context.run.stop).wait(stop=self.context.run.stop)
+        return None
+
+    def _taken(self) -> PlanStale:
+        return PlanStale(
+            f"{self.name} exists with another content: another run published it after this plan was made",
+            code="plan-stale",
+            hint="plan again: the next version will be taken",
+        )
+
+    def _make(self, manifest: Manifest) -> dict[str, Any]:
+        from builder.azure.errors import AzureError, Remedy
+
+        for seconds in (*_AGAIN, None):
+            try:
+                return self._try(manifest)
+            except AzureError as error:
+                body = self.find()
+                if body is not None and versions.provisioning(body) == versions.FAILED:
+                    if error.remedy is not Remedy.RETRY or seconds is None:
+                        raise self._explained(error, body) from error
+                    self.context.log(f"Azure failed by a fault of its own: {error.azure_code}; trying again")
+                    self.azure.clock.sleep(seconds, self.context.run.stop)
+                    self.context.run.check_stop()
+                settled = self._settled(body, manifest)
+                if settled is not None:
+                    # Another run was quicker with the same content
+                    return settled
+                if body is None:
+                    raise
+        raise AssertionError
+
+    def _explained(self, error: AzureError, body: Mapping[str, Any]) -> AzureError:
+        error.detail = "\n".join(filter(None, (error.detail, versions.replication_faults(body)))) or None
+        error.hint = error.hint or "mend that and run the same apply again: it deletes the failed version first"
+        return error
+
+    def _try(self, manifest: Manifest) -> dict[str, Any]:
+        """Send the request, and follow it to its end."""
+        context, inputs = self.context, self.inputs
+        assert context.artifact is not None
+        run = context.run
+        key = key_of(manifest.image, manifest.version, run.id) if inputs["records"] else ""
+        luns = [disk.lun for disk in context.artifact.disks if disk.lun is not None]
+        with ExitStack() as stack:
+            sources = stack.enter_context(disk_sources(self.azure, context, self.id, str(inputs["location"])))
+            body = self._body(manifest, key, sources, luns)
+            self.record(key, manifest)
+            with run.effect("publish", version=manifest.version, resource=str(self.id)):
+                operation = self.azure.put(self.id, body, stop=run.stop)
+                context.log(f"publishing {self.name}")
+                return follow(self.azure, self.id, context, None, operation)
+
+    def _body(self, manifest: Manifest, key: str, sources: Sequence[Source], luns: Sequence[int]) -> dict[str, Any]:
+        inputs = self.inputs
+        assert self.context.artifact is not None
+        profile = versions.encrypted(
+            {**inputs["publishing"], "targetRegions": [dict(item) for item in inputs["publishing"]["targetRegions"]]},
+            inputs["encryptionSets"],
+            inputs["confidential"],
+            luns,
+        )
+        return {
+            "location": inputs["location"],
+            "tags": manifests.version_tags(
+                manifest,
+                run=self.context.run.id,
+                state=manifests.HELD if inputs["held"] else manifests.PROMOTED,
+                record=key,
+                extra=inputs["tags"],
+            ),
+            "properties": {
+                "publishingProfile": profile,
+                "storageProfile": versions.storage_profile(self.context.artifact, sources),
+                "safetyProfile": _safety(inputs["blockDeletion"]),
+            },
+        }
+
+
+def _publish(step: Step, context: StepContext) -> None:
+    _Publish(step, context).run()
+
+
+def _safety(block: bool, there: Mapping[str, Any] | None = None, *, remove: bool = False) -> dict[str, bool]:
+    """A safety profile. `there` is that of a version that stands; `remove`: regions lose their replicas now."""
+    found = {"allowDeletionOfReplicatedLocations": remove}
+    # Older versions of the API don't know it: it is said where it matters
+    if block or "blockDeletionBeforeEndOfLife" in (there or {}):
+        found["blockDeletionBeforeEndOfLife"] = block
+    return found
+
+
+def _kept_safety(body: Mapping[str, Any]) -> dict[str, bool]:
+    there = body["properties"].get("safetyProfile", {})
+    return _safety(bool(there.get("blockDeletionBeforeEndOfLife")), there)
+
+
+def _promote(step: Step, context: StepContext) -> None:
+    """The version may be the latest, and its record has the results of its tests."""
+    work = _Work(step, context)
+    body = work.ours()
+    tags = body["tags"]
+    profile = {**body["properties"]["publishingProfile"], "excludeFromLatest": step.inputs["excludeFromLatest"]}
+    key = tags.get(tag_names.MANIFEST, "")
+    store = manifests_in(step.inputs["records"], context.run.image.root)
+    recorded = store.read(key) if store is not None and context.checks else None
+    if recorded is not None:
+        work.record(key, replace(recorded, tests=tuple(vars(check) for check in context.checks)))
+    with context.run.effect("promote", version=step.inputs["version"], resource=str(work.id)):
+        work.patch(body, profile, tags={tag_names.STATE: manifests.PROMOTED}, safety=_kept_safety(body))
+    if str(work.id) not in context.locations:
+        context.locations.append(str(work.id))
+
+
+def _update(step: Step, context: StepContext) -> None:
+    """Regions, replicas, end of life, exclusion, tags of a version that stands."""
+    work = _Work(step, context)
+    body = work.ours()
+    wanted = step.inputs["publishing"]
+    there = {versions.region_key(region["name"]): region
+             for region in body["properties"]["publishingProfile"].get("targetRegions", ())}  # fmt: skip
+    luns = [disk.lun for disk in versions.manifest_disks(body) if disk.lun is not None]
+    profile = versions.encrypted(
+        {
+            **wanted,
+            "targetRegions": [{**there.get(region["name"], {}), **region} for region in wanted["targetRegions"]],
+        },
+        step.inputs["encryptionSets"],
+        "",
+        luns,
+    )
+    there_safety = body["properties"].get("safetyProfile", {})
+    safety = _safety(step.inputs["blockDeletion"], there_safety, remove=bool(step.inputs["removed"]))
+    with context.run.effect("update", version=step.inputs["version"], resource=str(work.id)):
+        work.patch(body, profile, tags=step.inputs["tags"], safety=safety)
+
+
+def _update_definition(step: Step, context: StepContext) -> None:
+    """What Azure can change of a definition; everything else is sent as it stands there."""
+    work = _Work(step, context)
+    body = work.azure.get(work.definition)
+    context.log(f"changing image definition {work.definition.name}: {', '.join(step.inputs['updates'])}")
+    new = {
+        "location": body["location"],
+        "tags": body.get("tags") or {},
+        "properties": definitions.merged(body["properties"], step.inputs["properties"], step.inputs["updates"]),
+    }
+    with context.run.effect("update", resource=str(work.definition)):
+        work.azure.put(work.definition, new, stop=context.run.stop).wait(stop=context.run.stop)
+
+
+def _retire(step: Step, context: StepContext) -> None:
+    """Delete a version of ours, unless something uses it by now."""
+    work = _Work(step, context)
+    body = work.find()
+    if body is None:
+        context.log(f"{work.name} is gone already")
+        return
+    body = work.ours()
+    user = users_of_images(work.azure, work.id.subscription).get(str(work.id).lower())
+    if user:
+        raise BuildError(
+            f"{work.name} is used by {user}, so it stays",
+            code="version-in-use",
+            where=step.place,
+            hint="move that to a newer version; the next apply asks again",
+        )
+    with context.run.effect("retire", version=step.inputs["version"], resource=str(work.id)):
+        work.azure.delete(work.id, stop=context.run.stop).wait(stop=context.run.stop)
+
+
+KINDS.register(Kind(PUBLISH, 1, _publish))
+KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(UPDATE, 1, _update))
+KINDS.register(Kind(UPDATE_DEFINITION, 1, _update_definition))
+KINDS.register(Kind(RETIRE, 1, _retire))

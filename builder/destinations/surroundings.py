@@ -1,0 +1,16 @@
+"""What destinations need to know of the project beside the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.destinations.usage import Usage
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """`records` is that of build.yaml: where manifests are kept that stand beside no disk. Made once for a command."""
+
+    records: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
