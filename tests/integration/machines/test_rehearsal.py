@@ -144,6 +144,19 @@ class TestGood:
         assert shared_identity(identity, identity)[0] == "machine ID"
         assert shared_identity(identity, Identity("other", "0" * 32, ("ssh-ed25519 SHA256:x",))) == []
 
+    def test_a_second_machine_shares_only_what_the_image_carries(
+        self, good: Good, debian_base: Path, tmp_path: Path
+    ) -> None:
+        first = good.vm.identity()
+        disk = tmp_path / "os.qcow2"
+        layers.create(disk, backing=debian_base)
+        private_mounts()
+        with opened_system([DiskLayer(disk)], folder=tmp_path, writable=True) as system:
+            (system.root / "etc/machine-id").write_text(first.machine_id + "\n")
+        with start([disk], tmp_path / "vm") as second:
+            second.wait_ready()
+            assert shared_identity(first, second.identity()) == ["machine ID"]
+
     def test_the_guest_reaches_nothing_of_this_host(self, good: Good) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
