@@ -255,4 +255,5 @@ class Guests:
 
 
 WINDOWS_STATE = r"ImageState"
-SYSPREP = r"sysprep(\.exe)?\b.*generalize"
+# A script that only reads Sysprep's state, or names what it would leave behind, runs nothing
+SYSPREP = r"sysprep(\.exe)?\b.*/generalize"
