@@ -51,11 +51,15 @@ class Budget:
 
 @dataclass
 class Pace:
-    """The pace of one family of calls: `gap` seconds between them, none before `free`."""
+    """The pace of one family of calls: `gap` seconds between them, none before `free`.
+
+    `known` is the gap that its bucket stands, where answers told of it.
+    """
 
     gap: float = 0.0
     free: float = 0.0
     blocked: float = 0.0
+    known: float = 0.0
 
     def take(self, now: float) -> float:
         """Take a call. Returns the seconds to wait before it."""
@@ -65,14 +69,17 @@ class Pace:
 
     def refused(self, seconds: float, now: float) -> None:
         """429: none for `seconds`, then half as fast. Calls that were on their way then don't count again."""
-        if now >= self.blocked:
+        if self.known:
+            self.gap = min(LONGEST_GAP, max(self.gap, self.known))
+        elif now >= self.blocked:
             self.gap = min(LONGEST_GAP, max(FIRST_GAP, self.gap * 2))
         self.blocked = max(self.blocked, now + seconds)
         self.free = max(self.free, self.blocked)
 
     def succeeded(self) -> None:
-        """A little faster again."""
-        self.gap = self.gap * SPEED_UP if self.gap > FIRST_GAP / 2 else 0.0
+        """A little faster again, unless the bucket is known to stand no more."""
+        slower = self.gap * SPEED_UP if self.gap > FIRST_GAP / 2 else 0.0
+        self.gap = min(LONGEST_GAP, max(slower, self.known))
 
 
 class Limits:
@@ -102,19 +109,19 @@ class Limits:
             remaining = headers.get(f"x-ms-ratelimit-remaining-subscription-{verb}", "")
             if remaining.isdecimal():
                 budget.heard(float(remaining), now)
+            known = self._spared(subscription, headers.get("x-ms-ratelimit-remaining-resource", ""))
             pace = self._paces.get((subscription, family))
-            if status == 429:
-                pace = self._paces.setdefault((subscription, family), Pace())
-                pace.refused(retry_after(headers) or 1.0, now)
+            if pace is None and (known or status == 429):
+                pace = self._paces[subscription, family] = Pace()
+            if pace is None:
                 return
-            if pace is not None:
+            pace.known = known
+            if status == 429:
+                pace.refused(retry_after(headers) or 1.0, now)
+            else:
                 pace.succeeded()
-                if not pace.gap and pace.free <= now:
-                    del self._paces[subscription, family]
-            gap = self._spared(subscription, headers.get("x-ms-ratelimit-remaining-resource", ""))
-            if gap:
-                pace = self._paces.setdefault((subscription, family), Pace())
-                pace.gap = min(LONGEST_GAP, max(pace.gap, gap))
+            if not pace.gap and pace.free <= now:
+                del self._paces[subscription, family]
 
     def _spared(self, subscription: str, text: str) -> float:
         """Seconds between calls that the emptiest bucket of `text` stands: "Microsoft.Compute/PutVM3Min;239,..."."""
@@ -126,7 +133,8 @@ class Limits:
                 continue
             most = self._sizes[subscription, name] = max(float(left), self._sizes.get((subscription, name), 0.0))
             if float(left) < SPARED * most:
-                gap = max(gap, window(name) * SPARED / max(1.0, float(left)))
+                # As fast as it fills, or up to a half slower while it is nearly empty
+                gap = max(gap, window(name) / most * (1.5 - 0.5 * float(left) / (SPARED * most)))
         return gap
 
     def _budget(self, subscription: str, method: str, now: float) -> Budget:

@@ -156,7 +156,8 @@ def _update(call: Call, disk: Resource, changes: Json) -> Answer:
     first.get("sku", {}).pop("tier", None)
 
     def finish() -> None:
-        disk.body["sku"] = {"name": disk.body["sku"]["name"]}
+        # A disk whose making failed has none yet
+        disk.body["sku"] = {"name": disk.body.get("sku", {}).get("name", "Standard_LRS")}
         complete(call.cloud, disk, disk.properties.get("diskSizeGB", 0) * GIB, {})
 
     return accept(call, disk, MANNER, call.cloud.seconds("disks.patch"), finish, new=False, first=first)
