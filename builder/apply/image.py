@@ -19,7 +19,7 @@ from builder.machines.base import Machine
 from builder.model.artifact import Artifact, Manifest
 from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan
-from builder.model.run import Run, StepContext
+from builder.model.run import MachineLost, Run, StepContext
 from builder.model.steps import KINDS, Stage, Step
 
 
@@ -150,20 +150,38 @@ class ImageBuild:
         self.context.progress = lambda current, total, unit, doing: self.run.emit(
             StepProgress(image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing)
         )
-        kind = KINDS[step.kind]
-        session = self.context.session
         with self.run.effect("step", index=step.index, kind=step.kind, digest=step.digest):
             if not step.checkpoint:
-                kind.run(step, self.context)
+                KINDS[step.kind].run(step, self.context)
                 return
-            session.begin(step)
-            try:
-                kind.run(step, self.context)
-                self.run.check_stop()
-                session.commit(step)
-            except BaseException:
-                session.abort()
-                raise
+            todo = [step]
+            while todo:
+                try:
+                    self._change_disks(todo[0])
+                except MachineLost as lost:
+                    start = lost.recover()
+                    self.run.emit(Warned(image=self.item.image, message=f"{lost.message}: it is made again"))
+                    todo = self._steps_since(start, step)
+                else:
+                    todo.pop(0)
+
+    def _change_disks(self, step: Step) -> None:
+        """A step whose result is the machine's disks: all of it, or nothing."""
+        session = self.context.session
+        session.begin(step)
+        try:
+            KINDS[step.kind].run(step, self.context)
+            self.run.check_stop()
+            session.commit(step)
+        except BaseException:
+            session.abort()
+            raise
+
+    def _steps_since(self, start: str | None, last: Step) -> list[Step]:
+        """The steps up to `last` that a machine has yet to do whose disks are at checkpoint `start`."""
+        steps = [step for step in self.context.steps if step.checkpoint and step.index <= last.index]
+        done = next((step.index for step in steps if step.digest == start), 0)
+        return [step for step in steps if step.index > done]
 
     def _check_files(self, step: Step) -> None:
         """The files that a step reads are those that the plan was made from, or the plan is stale."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from builder.errors import Interrupted
+from builder.errors import BuildError, Interrupted
 from builder.events import Event, Listener
 from builder.model.artifact import Artifact, Inventory, Manifest
 from builder.model.spec import ImageSpec
@@ -46,6 +46,18 @@ class GuestScript:
     secrets: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
     timeout: float | None = None
+
+
+class MachineLost(BuildError):
+    """The machine was taken away under a step, through no fault of the step's.
+
+    `recover` makes it again: it returns the digest of the checkpoint that its disks are at, None when they have to be
+    made from their source, and raises BuildError when it isn't to be tried again.
+    """
+
+    def __init__(self, message: str, recover: Callable[[], str | None], *, hint: str | None = None) -> None:
+        super().__init__(message, code="machine-lost", hint=hint)
+        self.recover = recover
 
 
 class Guest(Protocol):

@@ -1,0 +1,104 @@
+"""Removes what runs leave in Azure. Only what carries our tags is touched, and nothing that stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from builder.azure import tags as tag
+from builder.azure.connection import Azure
+from builder.azure.ids import GROUP_KIND, ResourceId
+from builder.azure.operations import wait_all
+from builder.machines.azure.names import CHECKPOINTS
+
+Json = dict[str, Any]
+RESOURCES = "Microsoft.Resources/resources"
+# What uses something goes before it; each row is removed side by side
+ORDER = (
+    ("Microsoft.Compute/virtualMachines",),
+    ("Microsoft.Network/networkInterfaces", "Microsoft.Compute/images"),
+    ("Microsoft.Network/virtualNetworks", "Microsoft.Network/networkSecurityGroups", "Microsoft.Compute/disks"),
+    ("Microsoft.Compute/snapshots",),
+)
+# Tags that only what outlives its run carries
+OUTLIVING = (tag.STEP, tag.DIGEST)
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """Something of a run that is over: a whole resource group, or a resource in somebody else's."""
+
+    id: ResourceId
+    run: str
+    image: str
+    why: str
+
+
+def left_overs(azure: Azure, is_alive: Callable[[str], bool | None]) -> list[LeftOver]:
+    """What dead runs left, and snapshots whose time is over. Reads only; two calls. Raises AzureError.
+
+    `is_alive` says whether a run lives: True, False, or None for a run of another host; of those only what has expired
+    is taken.
+    """
+    now = azure.clock.now()
+    subscription = ResourceId(azure.subscription)
+    groups = azure.list(subscription, GROUP_KIND)
+    found = [_left(group, now, is_alive) for group in groups]
+    whole = {left.id.group.lower() for left in found if left is not None}
+    loose = azure.list(subscription, RESOURCES, query={"$filter": f"tagName eq '{tag.RUN}'"})
+    for resource in loose:
+        left = _left(resource, now, is_alive)
+        if left is not None and left.id.group.lower() not in whole:
+            found.append(left)
+    return [left for left in found if left is not None]
+
+
+def _left(body: Json, now: float, is_alive: Callable[[str], bool | None]) -> LeftOver | None:
+    tags = body.get("tags") or {}
+    id = ResourceId.parse(str(body["id"]))
+    ours = tag.is_ours(tags) and not id.name.lower().startswith(CHECKPOINTS)
+    # A gallery's version is no left-over, however old its run
+    if not ours or (id.provider and not any(_is(id, kind) for row in ORDER for kind in row)):
+        return None
+    run, image = str(tags[tag.RUN]), str(tags.get(tag.IMAGE, ""))
+    expires = tag.moment(str(tags.get(tag.EXPIRES, "")))
+    expired = expires is not None and expires <= now
+    alive = is_alive(run)
+    if expired and not alive:
+        return LeftOver(id, run, image, "its time is over")
+    if alive is False and not any(name in tags for name in OUTLIVING):
+        return LeftOver(id, run, image, "its run is dead")
+    return None
+
+
+def _is(id: ResourceId, kind: str) -> bool:
+    return id.kind.lower() == kind.lower()
+
+
+def remove(azure: Azure, left: Iterable[LeftOver]) -> None:
+    """Remove left-overs. Groups go without being waited for; loose resources in the order that Azure wants."""
+    items = list(left)
+    for item in items:
+        if not item.id.provider:
+            azure.delete(item.id)
+    _in_order(azure, [item.id for item in items if item.id.provider])
+
+
+def remove_from_group(azure: Azure, group: ResourceId, run: str, image: str) -> None:
+    """Remove what a run made for an image in a group that isn't its own; what outlives runs stays."""
+    found = azure.list(group, RESOURCES, query={"$filter": f"tagName eq '{tag.RUN}' and tagValue eq '{run}'"})
+    _in_order(azure, [ResourceId.parse(body["id"]) for body in found if _of(body.get("tags") or {}, run, image)])
+
+
+def _of(tags: Mapping[str, str], run: str, image: str) -> bool:
+    mine = tags.get(tag.RUN) == run and tags.get(tag.IMAGE) == image
+    return mine and not any(name in tags for name in OUTLIVING)
+
+
+def _in_order(azure: Azure, ids: list[ResourceId]) -> None:
+    """The last row need not be waited for: nothing stands on it."""
+    for number, row in enumerate(ORDER, 1):
+        operations = [azure.delete(id) for id in ids if any(_is(id, kind) for kind in row)]
+        if number < len(ORDER) - 1:
+            wait_all(operations)

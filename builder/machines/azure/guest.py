@@ -1,0 +1,199 @@
+"""The operating system inside a build VM. Scripts go in by run commands: no SSH, no WinRM, nothing listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from builder.errors import BuildError
+from builder.machines.azure import scripts
+from builder.machines.azure.facts import read_facts
+from builder.machines.azure.output import Ending, Output, ending, window
+from builder.machines.azure.run_commands import RunCommands, Started, View
+from builder.model.run import GuestFacts, GuestScript
+from builder.process import TAIL_LINES
+
+MIB = 1024 * 1024
+# Beyond these, files are not held in the guest's memory, and are too many run commands
+IN_MEMORY = 8 * MIB
+MOST_FILES = 64 * MIB
+# Run commands at once while files go in or output comes out; Azure runs 25 in a VM
+AT_ONCE = 8
+WINDOW = 16 * 1024
+# A part of the output that is longer is left out of the log: asking for it would take longer than most steps
+MOST_MISSING = 4 * AT_ONCE * WINDOW
+MOST_ROUNDS = 6
+SHELL_HINTS = {
+    125: "the files of the step did not arrive in the guest; its output says why",
+    126: "the interpreter or a program could not be executed: is it of this architecture?",
+    127: "is the interpreter or a program it calls missing in the image?",
+}
+
+
+class AzureGuest:
+    """The system of one running VM."""
+
+    def __init__(self, commands: RunCommands, family: str) -> None:
+        self.commands = commands
+        self.family = family
+        self._numbers = count(1)
+        self._facts: GuestFacts | None = None
+
+    @property
+    def live(self) -> bool:
+        """It runs."""
+        return True
+
+    @property
+    def facts(self) -> GuestFacts:
+        """What it is; read from it once."""
+        if self._facts is None:
+            self._facts = read_facts(self.read, self.family)
+        return self._facts
+
+    def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
+        """Run a script to its end (see `builder.model.run.Guest`)."""
+        self._run(script, on_line, most_missing=MOST_MISSING)
+
+    def read(self, script: GuestScript) -> str:
+        """All that a script prints. Raises BuildError as `execute`."""
+        lines: list[str] = []
+        self._run(script, lines.append, most_missing=None)
+        return "\n".join(lines)
+
+    def command_of(self, script: GuestScript, after: str = "") -> tuple[str, dict[str, str], str]:
+        """The text and the protected parameters of the run command for a script, and its folder; brings its files."""
+        windows = self.family == "windows"
+        if scripts.size_of(script.files) > MOST_FILES:
+            raise BuildError(
+                f"the step's files have more than {MOST_FILES // MIB} MiB together, too much to go by run commands",
+                code="files-too-large",
+                hint="have a script fetch them in the guest, from a storage account by the VM's identity for example",
+            )
+        payload = scripts.pack(script.files, windows=windows)
+        number = next(self._numbers)
+        small = sum(map(len, payload.pieces)) <= IN_MEMORY
+        folder = f"Temp\\build-{number}" if windows else f"{'/run' if small else '/var/tmp'}/build-{number}"
+        self._stage(payload, folder)
+        text = (
+            scripts.windows_script(script, folder, payload)
+            if windows
+            else scripts.linux_script(script, folder, payload, after=after)
+        )
+        sealed = scripts.seal(script.secrets, windows=windows)
+        return text, ({scripts.SECRETS: sealed} if sealed else {}), folder
+
+    def start(self, text: str, sealed: dict[str, str], seconds: float) -> Started:
+        """Begin a run command under a name that this VM has not seen."""
+        return self.commands.start(f"build-{next(self._numbers)}", text, seconds=seconds, sealed=sealed)
+
+    def _run(self, script: GuestScript, on_line: Callable[[str], None], *, most_missing: int | None) -> None:
+        seconds = script.timeout or scripts.LONGEST_SECONDS
+        text, sealed, folder = self.command_of(script)
+        output = Output()
+        tail: list[str] = []
+
+        def tell(lines: str) -> None:
+            if lines:
+                tail[:] = [*tail, *lines.split("\n")][-TAIL_LINES:]
+                on_line(lines)
+
+        view = self.commands.follow(self.start(text, sealed, seconds), lambda seen: tell(output.look(seen.output)))
+        end = ending(view.output)
+        if end is None:
+            self._without_ending(view, seconds, output, tell, tail)
+            return
+        missing = output.missing(end)
+        if missing is not None:
+            self._fetch(folder, output, missing, tell, most_missing)
+        tell(output.finish(end))
+        self._judge(end.exit_code, end.late, seconds, tail)
+
+    def _without_ending(
+        self, view: View, seconds: float, output: Output, tell: Callable[[str], None], tail: list[str]
+    ) -> None:
+        """A script that was ended from outside, or whose wrapper didn't come to its end, or hides what it printed."""
+        end = Ending(view.exit_code or 0, view.state == "TimedOut", output.known, b"")
+        tell(output.finish(end))
+        if view.errors.strip():
+            tell(view.errors.rstrip("\r\n"))
+        if view.state == "Failed" and view.exit_code is None:
+            raise BuildError(
+                f"was cut short: {view.message or 'the VM stopped or restarted under it'}",
+                code="step-failed",
+                hint="a script can't restart its machine: write `- restart: {}` as a step of its own",
+                detail="\n".join(tail),
+            )
+        self._judge(end.exit_code if view.state != "Failed" else view.exit_code or 1, end.late, seconds, tail)
+
+    @staticmethod
+    def _judge(exit_code: int, late: bool, seconds: float, tail: list[str]) -> None:
+        """Raise the error of a script that did not end well."""
+        if late:
+            raise BuildError(
+                f"did not end within {seconds:g} s; all its processes were killed",
+                code="step-timeout",
+                hint="raise the step's `timeout`, or look for what it waits for (nothing can be typed into a step)",
+                detail="\n".join(tail),
+            )
+        if exit_code != 0:
+            raise BuildError(
+                f"ended with exit code {exit_code}",
+                code="step-failed",
+                hint=SHELL_HINTS.get(exit_code),
+                detail="\n".join(tail),
+            )
+
+    def _stage(self, payload: scripts.Payload, folder: str) -> None:
+        """Bring the pieces of a large payload, several at once."""
+        if not payload.staged:
+            return
+        render = scripts.windows_piece if self.family == "windows" else scripts.linux_piece
+        for first in range(0, len(payload.pieces), AT_ONCE):
+            numbers = range(first, min(first + AT_ONCE, len(payload.pieces)))
+            self._all([render(folder, number, payload.pieces[number]) for number in numbers])
+
+    def _all(self, texts: list[str]) -> list[View]:
+        """Run several small commands at once. Raises BuildError when one fails."""
+        started = [self.start(text, {}, 120) for text in texts]
+        views = []
+        for command in started:
+            views.append(self.commands.follow(command, lambda view: None))
+            if views[-1].state != "Succeeded":
+                self.commands.remove(started[len(views) :])
+                raise BuildError(
+                    f"a command of ours failed in the guest: {views[-1].message or views[-1].state}",
+                    code="step-failed",
+                    detail=views[-1].errors.strip() or views[-1].output.strip() or None,
+                )
+        return views
+
+    def _fetch(
+        self,
+        folder: str,
+        output: Output,
+        missing: tuple[int, int],
+        tell: Callable[[str], None],
+        most: int | None,
+    ) -> None:
+        """Ask for the part of the output that no look has shown. `most` bytes; of more, the beginning is left out."""
+        _, end = missing
+        if most is not None and end - output.known > most:
+            left = end - output.known - most
+            tell(f"[{left} bytes of the output are left out here: Azure shows only the end of it]")
+            output.skip(left)
+        render = scripts.windows_window if self.family == "windows" else scripts.linux_window
+        for _ in range(MOST_ROUNDS * (1 if most is not None else 100)):
+            starts = list(range(output.known, end, WINDOW))[:AT_ONCE]
+            if not starts:
+                return
+            views = self._all([render(folder, start, min(WINDOW, end - start)) for start in starts])
+            for start, view in zip(starts, views, strict=True):
+                found = window(view.output)
+                # A window that was too much to be shown gave a shorter part: what follows it comes in the next round
+                if found is None or start != output.known:
+                    break
+                tell(output.add(found[1]))
+        if output.known < end:
+            tell(f"[{end - output.known} bytes of the output are left out here]")
+            output.skip(end - output.known)

@@ -1,0 +1,233 @@
+"""Makes a build VM: what can be made side by side is, and where Azure has no room for a size the next one is tried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from builder.azure import tags as tag
+from builder.azure.connection import Azure
+from builder.azure.errors import AzureError
+from builder.azure.ids import ResourceId
+from builder.azure.operations import Operation, wait_all
+from builder.machines.azure.bodies import NewDisk, VmParts, disk_body, gib, snapshot_body, vm_body
+from builder.machines.azure.names import Names, disk_word
+from builder.machines.azure.network import interface_id, start_interface, start_network
+from builder.machines.azure.resolved import ResolvedMachine, ResolvedSource, SourceDisk
+from builder.machines.azure.vm import Vm
+from builder.model.run import Run
+from builder.model.spec import DisksSpec
+
+Json = dict[str, Any]
+# How long after its beginning a run's resources may be taken for left behind by somebody who can't ask for the run
+EXPIRES_SECONDS = 2 * 24 * 3600.0
+# What another size, or another moment, helps against
+_NO_ROOM = re.compile(
+    r"(Zonal|Spot)?AllocationFailed|Overconstrained\w*AllocationRequest|AllocationTimeout|SkuNotAvailable|"
+    r"(Resource)?QuotaExceeded|SpotEvicted",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile("quota|exceeding approved", re.IGNORECASE)
+
+
+class Provisioner:
+    """Makes the VMs of one run for one image, and what they need, below one resource group."""
+
+    def __init__(self, azure: Azure, run: Run, machine: ResolvedMachine, names: Names) -> None:
+        self.azure = azure
+        self.run = run
+        self.machine = machine
+        self.names = names
+        # The first size that could be had; what is made later begins with it
+        self.size = ""
+        self._network_stands = False
+        self._group_stands = False
+
+    @property
+    def group_made(self) -> bool:
+        """Whether the run has a resource group of its own by now."""
+        return self._group_stands and not self.machine.group
+
+    @property
+    def something_made(self) -> bool:
+        """Whether anything may have been made in Azure."""
+        return self._group_stands
+
+    def tags(self, **more: str) -> Json:
+        """The tags of everything of this run: ours, and the spec's own, which policies may ask for."""
+        expires = self.azure.clock.now() + EXPIRES_SECONDS
+        own = {**self.run.image.tags, **self.machine.tags}
+        found = tag.ours(run=self.run.id, image=self.run.image.name, expires=expires, extra=own)
+        return {**found, **{name.replace("_", "-"): value for name, value in more.items()}}
+
+    def begin(self) -> list[Operation]:
+        """Make the resource group, and begin the network; only once."""
+        if not self._group_stands:
+            if not self.machine.group:
+                body = {"location": self.machine.location, "tags": self.tags()}
+                with self.run.effect("azure.group", resource=str(self.names.group_id)):
+                    self.azure.put(self.names.group_id, body, stop=self.run.stop).wait(stop=self.run.stop)
+            self._group_stands = True
+        if self._network_stands:
+            return []
+        self._network_stands = True
+        with self.run.effect("azure.network", resource=str(self.names.group_id)):
+            return start_network(self.azure, self.names, self.machine, self.tags())
+
+    def make(self, source: ResolvedSource, role: str, disks: DisksSpec | None = None) -> Vm:
+        """A VM that starts as `source`, with the disks that the spec wants beside those it brings.
+
+        Raises AzureError, BuildError (its agent doesn't answer), Interrupted.
+        """
+        stop = self.run.stop
+        disks = disks or DisksSpec()
+        network = self.begin()
+        froms = self._snapshots(source, role)
+        wait_all([*network, *froms.values()], stop=stop)
+        with self.run.effect("azure.interface", resource=str(interface_id(self.names, role))):
+            interface = start_interface(self.azure, self.names, self.machine, self.tags(), role)
+        copied = self._disks(source, role, froms, disks)
+        wait_all([interface, *copied.values()], stop=stop)
+        held = {lun: ResourceId.parse(operation.id) for lun, operation in copied.items()}
+        image = self._image(source, role, held)
+        parts = self._parts(source, role, disks, {} if image and not source.reference else held, image)
+        vm = self._try_sizes(source, parts, self.names.compute("virtualMachines", role))
+        vm.wait_agent()
+        return vm
+
+    def _snapshots(self, source: ResolvedSource, role: str) -> dict[int | None, Operation]:
+        """Snapshots of disks that somebody may be using: a copy of such a disk would be of no one moment."""
+        found = {}
+        for disk in source.disks:
+            if disk.origin == "disk":
+                id = self.names.compute("snapshots", f"{role}-source-{disk_word(disk.lun)}")
+                body = snapshot_body(
+                    ResourceId.parse(disk.resource), self.machine.location, self.tags(), incremental=False
+                )
+                with self.run.effect("azure.snapshot", resource=str(id)):
+                    found[disk.lun] = self.azure.put(id, body, stop=self.run.stop)
+        return found
+
+    def _disks(
+        self, source: ResolvedSource, role: str, snapshots: Mapping[int | None, Operation], wanted: DisksSpec
+    ) -> dict[int | None, Operation]:
+        """Begin the copies of the source's disks, the OS disk as large as the spec wants it."""
+        found = {}
+        for disk in source.disks:
+            if disk.origin == "image":
+                continue
+            id = self.disk_id(role, disk.lun)
+            size = wanted.os_size if disk.lun is None and (wanted.os_size or 0) > disk.size else None
+            start = snapshots[disk.lun].id if disk.lun in snapshots else disk.resource
+            body = disk_body(disk, source, self.machine, copied_from=start, size=size, tags=self.tags())
+            with self.run.effect("azure.disk", resource=str(id)):
+                found[disk.lun] = self.azure.put(id, body, stop=self.run.stop)
+        return found
+
+    def disk_id(self, role: str, lun: int | None) -> ResourceId:
+        """The id of a disk of a role's VM."""
+        return self.names.compute("disks", f"{role}-{disk_word(lun)}")
+
+    def _image(
+        self, source: ResolvedSource, role: str, held: Mapping[int | None, ResourceId]
+    ) -> Mapping[str, str] | None:
+        """What the VM is made from: the source's image; for generalized disks, a managed image of them.
+
+        A generalized disk that is only attached would never be provisioned.
+        """
+        if source.reference:
+            return source.reference
+        if not source.generalized:
+            return None
+        id = self.names.compute("images", role)
+        profile: Json = {
+            "osDisk": {
+                "osType": source.family.capitalize(), "osState": "Generalized",
+                "managedDisk": {"id": str(held[None])}, "caching": self.machine.os_disk_caching,
+            },
+            "dataDisks": [
+                {"lun": lun, "managedDisk": {"id": str(disk)}} for lun, disk in held.items() if lun is not None
+            ],
+        }  # fmt: skip
+        properties = {"hyperVGeneration": f"V{source.generation}", "storageProfile": profile}
+        body = {"location": self.machine.location, "tags": self.tags(), "properties": properties}
+        with self.run.effect("azure.image", resource=str(id)):
+            self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop)
+        return {"id": str(id)}
+
+    def _parts(
+        self,
+        source: ResolvedSource,
+        role: str,
+        disks: DisksSpec,
+        held: Mapping[int | None, ResourceId],
+        image: Mapping[str, str] | None,
+    ) -> VmParts:
+        brought = {disk.lun for disk in source.disks}
+        grow = disks.os_size if disks.os_size is not None and gib(disks.os_size) > gib(source.os_disk.size) else None
+        folder = self.run.image.folder
+        files = (self.machine.user_data, self.machine.custom_data)
+        user, custom = ((folder / name).read_bytes() if name else None for name in files)
+        return VmParts(
+            interface=interface_id(self.names, role),
+            computer=self.names.computer(role),
+            os_name=self.disk_id(role, None).name,
+            data_name=self.names.compute("disks", f"{role}-data").name + "-{lun}",
+            disks=held,
+            image=image,
+            new=[NewDisk(disk.lun, disk.size) for disk in disks.data if disk.lun not in brought],
+            os_size=grow,
+            user_data=user,
+            custom_data=custom,
+        )
+
+    def _try_sizes(self, source: ResolvedSource, parts: VmParts, id: ResourceId) -> Vm:
+        """The VM in the first size that Azure has room for. Raises the last size's error."""
+        sizes = sorted(self.machine.sizes, key=lambda size: size != self.size)
+        for number, size in enumerate(sizes, 1):
+            body = vm_body(source, self.machine, parts, size, self.tags())
+            try:
+                with self.run.effect("azure.vm", resource=str(id)):
+                    made = self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop)
+            except AzureError as error:
+                if not no_room(error) or number == len(sizes):
+                    raise
+                self._warn(f"Azure has no room for {size} ({error.azure_code}): {sizes[number]} is tried")
+                self.azure.delete(id, stop=self.run.stop).wait(stop=self.run.stop)
+                continue
+            self.size = size
+            return Vm(self.azure, self.run, id, made, spot=self.machine.spot is not None)
+        raise AssertionError("a machine has at least one size")
+
+    def _warn(self, message: str) -> None:
+        from builder.events import Warned
+
+        self.run.emit(Warned(image=self.run.image.name, message=message, code="azure-no-room"))
+
+
+def no_room(error: AzureError) -> bool:
+    """Whether Azure has too little of a size, or the subscription too few cores of its family left."""
+    if _NO_ROOM.fullmatch(error.azure_code):
+        return True
+    return error.azure_code == "OperationNotAllowed" and _QUOTA.search(error.message) is not None
+
+
+def from_snapshots(
+    snapshots: Sequence[tuple[SourceDisk, Json]], *, family: str, name: str, architecture: str
+) -> ResolvedSource:
+    """A checkpoint as a source: a machine in the midst of its life. The first snapshot is the OS disk's."""
+    properties = snapshots[0][1]["properties"]
+    plan = properties.get("purchasePlan")
+    return ResolvedSource(
+        kind="checkpoint",
+        name=name,
+        family=family,
+        generation=2 if properties.get("hyperVGeneration") == "V2" else 1,
+        architecture=architecture,
+        generalized=False,
+        disks=tuple(disk for disk, _ in snapshots),
+        plan={key: str(plan[key]) for key in ("name", "product", "publisher", "promotionCode") if plan.get(key)}
+        if plan
+        else None,
+    )

@@ -1,0 +1,188 @@
+"""Renders what a run command gets: the author's script, its files and variables, and the way it is run in the guest.
+
+The text of a run command can be read by whoever may read the VM: secrets go beside it, as a protected parameter.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import shlex
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.model.run import GuestScript
+
+TEMPLATES = Path(__file__).parent / "templates"
+SECRETS = "BUILD_SECRETS"
+# Characters of base64 in one run command: its text travels in the VM's settings, which hold 256 KiB
+PIECE = 128 * 1024
+# Without a limit of its own a script may run as long as a run command may (90 minutes by default)
+LONGEST_SECONDS = 90 * 60
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The files of a script as one archive, in pieces of base64. No pieces where there are no files."""
+
+    sha256: str = ""
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def staged(self) -> bool:
+        """Whether the pieces go ahead, each in a run command of its own."""
+        return len(self.pieces) > 1
+
+
+def pack(files: Mapping[str, bytes | Path], *, windows: bool) -> Payload:
+    """Pack files and folders: a tar.gz for Linux, a zip for Windows. Holds them in memory."""
+    if not files:
+        return Payload()
+    data = _zip(files) if windows else _tar(files)
+    text = base64.b64encode(data).decode()
+    pieces = tuple(text[at : at + PIECE] for at in range(0, len(text), PIECE))
+    return Payload(hashlib.sha256(data).hexdigest(), pieces)
+
+
+def size_of(files: Mapping[str, bytes | Path]) -> int:
+    """The bytes in files and folders."""
+    return sum(len(found) if isinstance(found, bytes) else found.stat().st_size for _, found in _each(files))
+
+
+def _each(files: Mapping[str, bytes | Path]) -> Iterator[tuple[str, bytes | Path]]:
+    for name, content in sorted(files.items()):
+        if isinstance(content, Path) and content.is_dir():
+            for path in sorted(content.rglob("*")):
+                if path.is_file():
+                    yield f"{name}/{path.relative_to(content).as_posix()}", path
+        else:
+            yield name, content
+
+
+def _tar(files: Mapping[str, bytes | Path]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz", compresslevel=6) as archive:
+        for name, content in _each(files):
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            executable = isinstance(content, Path) and content.stat().st_mode & 0o100
+            entry.mode = 0o555 if executable else 0o444
+            archive.addfile(entry, io.BytesIO(data))
+    return target.getvalue()
+
+
+def _zip(files: Mapping[str, bytes | Path]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in _each(files):
+            archive.writestr(
+                zipfile.ZipInfo(name),
+                content if isinstance(content, bytes) else content.read_bytes(),
+                compress_type=zipfile.ZIP_DEFLATED,
+            )
+    return target.getvalue()
+
+
+def seal(secrets: Mapping[str, str], *, windows: bool) -> str:
+    """The secrets as the value of one protected parameter; "" for none."""
+    if not secrets:
+        return ""
+    if windows:
+        from json import dumps
+
+        text = dumps(dict(secrets))
+    else:
+        text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items())
+    return base64.b64encode(text.encode()).decode()
+
+
+def here(command: str, text: str) -> str:
+    """A command with text on its standard input, exactly as it is (a last newline is added where there is none)."""
+    word = f"END_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{command} <<'{word}'\n{text}{'' if text.endswith(chr(10)) else chr(10)}{word}"
+
+
+def linux_script(script: GuestScript, work: str, payload: Payload, *, after: str = "") -> str:
+    """The whole POSIX sh. `work` is its folder, where the payload's pieces are already unless there is just one.
+
+    `after` is sh that runs when the script has ended well, with `status` and `late` set, before its end is told.
+    """
+    lines = [
+        "#!/bin/sh",
+        "# Runs one step of an image build",
+        (TEMPLATES / "guest.sh").read_text(encoding="utf-8"),
+        f"work={shlex.quote(work)}",
+        "prepare_work",
+        here('cat > "$work/script"', script.text),
+        'chmod 0555 "$work/script"',
+    ]
+    if payload.pieces:
+        if not payload.staged:
+            lines.append(here('cat > "$work/piece-0"', payload.pieces[0]))
+        names = " ".join(f'"$work/piece-{number}"' for number in range(len(payload.pieces)))
+        lines.append(f"unpack {payload.sha256} {names}")
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(script.env.items())]
+    command = shlex.join(script.interpreter) + ' "$work/script" ' + shlex.join(script.arguments)
+    seconds = int(script.timeout or LONGEST_SECONDS)
+    lines += [f"run {seconds} {command}".rstrip(), *([after] if after else []), "finish", ""]
+    return "\n".join(lines)
+
+
+def linux_piece(work: str, number: int, piece: str) -> str:
+    """Brings one piece of a payload."""
+    folder = shlex.quote(work)
+    return f"umask 077\nmkdir -p -- {folder}\n" + here(f"cat > {folder}/piece-{number}", piece) + "\n"
+
+
+def linux_window(work: str, start: int, length: int) -> str:
+    """Prints a part of the last script's output."""
+    text = (TEMPLATES / "window.sh").read_text(encoding="utf-8")
+    return f"work={shlex.quote(work)}\nset -- {start} {length}\n{text}"
+
+
+def windows_script(script: GuestScript, work: str, payload: Payload) -> str:
+    """The whole PowerShell, for Windows PowerShell 5.1; as `linux_script`."""
+    from builder.guest.powershell import literal
+
+    lines = [
+        f"param([string]${SECRETS} = '')",
+        "# Runs one step of an image build",
+        f"$work = Join-Path $env:SystemRoot {literal(work)}",
+        (TEMPLATES / "guest.ps1").read_text(encoding="utf-8"),
+        "$text = @(",
+        *[f"{literal(line)}" for line in script.text.split("\n")],
+        ') -join "`n"',
+        "Write-Script $text",
+    ]
+    if payload.pieces:
+        if not payload.staged:
+            lines.append(f"Write-Piece 0 {literal(payload.pieces[0])}")
+        lines.append(f"Expand-Files {literal(payload.sha256)} {len(payload.pieces)}")
+    lines += [f"Set-Variable-Of-Script {literal(name)} {literal(value)}" for name, value in sorted(script.env.items())]
+    seconds = int(script.timeout or LONGEST_SECONDS)
+    lines.append(f"Invoke-Script {seconds} {literal(list(script.interpreter))} {literal(list(script.arguments))}")
+    return "\r\n".join("\n".join(lines).split("\n")) + "\r\n"
+
+
+def windows_piece(work: str, number: int, piece: str) -> str:
+    """Brings one piece of a payload."""
+    from builder.guest.powershell import literal
+
+    return (
+        f"$work = Join-Path $env:SystemRoot {literal(work)}\r\n"
+        "$null = New-Item -ItemType Directory -Force -Path $work\r\n"
+        f"[IO.File]::WriteAllText((Join-Path $work 'piece-{number}'), {literal(piece)})\r\n"
+    )
+
+
+def windows_window(work: str, start: int, length: int) -> str:
+    """Prints a part of the last script's output."""
+    from builder.guest.powershell import literal
+
+    text = (TEMPLATES / "window.ps1").read_text(encoding="utf-8")
+    return f"$work = Join-Path $env:SystemRoot {literal(work)}\r\n$start = {start}\r\n$length = {length}\r\n{text}"
