@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from builder.azure.blob_transport import reading, transport
 from builder.azure.ranges import Ranges
 from builder.errors import BuildError, Interrupted, Locked
 
@@ -191,7 +192,12 @@ class PageBlob:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read bytes."""
-        return self._call(lambda client: client.download_blob(offset, length, max_concurrency=1).readall())
+
+        def get(client: BlobClient) -> bytes:
+            with reading():
+                return client.download_blob(offset, length, max_concurrency=1).readall()
+
+        return self._call(get)
 
     def ranges(self) -> Ranges:
         """The pages that it has."""
@@ -265,10 +271,13 @@ class PageBlob:
 
         with self._lock:
             if self._client is None:
-                options: dict[str, Any] = {"connection_verify": str(self._ca)} if self._ca is not None else {}
+                verify = str(self._ca) if self._ca is not None else True
                 # Retries are ours: they look at `stop`, and renew signatures
                 self._client = BlobClient.from_blob_url(
-                    self.readable_url, credential=self._credential, retry_total=0, **options
+                    self.readable_url,
+                    credential=self._credential,
+                    retry_total=0,
+                    transport=transport(connection_verify=verify),
                 )
             return self._client, self.readable_url
 

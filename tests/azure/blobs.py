@@ -189,9 +189,9 @@ class Blobs:
         check_footer(footer, size, uri)
         return size - FOOTER
 
-    def sas(self, path: str, permission: str = "r") -> str:
-        """A URL to a blob that is good for an hour, made as an account's owner does."""
-        end = _iso(datetime.now(UTC) + timedelta(hours=1))
+    def sas(self, path: str, permission: str = "r", until: datetime | None = None) -> str:
+        """A URL to a blob that is good for an hour, or until then, made as an account's owner does."""
+        end = _iso(until or datetime.now(UTC) + timedelta(hours=1))
         text = (permission, "", end, f"/blob/{ACCOUNT}/{path}", "", "", "", VERSION, "b", "", "", "", "", "", "", "")
         signed = {"sv": VERSION, "sr": "b", "se": end, "sp": permission, "sig": _sign("\n".join(text))}
         return f"{self.endpoint}/{path}?{urllib.parse.urlencode(signed)}"
