@@ -12,7 +12,7 @@ function Get-InstalledFeature {
 function Get-EncryptedVolume {
     $namespace = 'root\CIMV2\Security\MicrosoftVolumeEncryption'
     $volumes = Get-CimInstance -Namespace $namespace -ClassName Win32_EncryptableVolume -ErrorAction SilentlyContinue
-    foreach ($volume in @($volumes)) {
+    foreach ($volume in $volumes) {
         $status = (Invoke-CimMethod -InputObject $volume -MethodName GetConversionStatus).ConversionStatus
         if ($status -ne 0) { if ($volume.DriveLetter) { $volume.DriveLetter } else { $volume.DeviceID } }
     }
