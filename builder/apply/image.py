@@ -216,6 +216,8 @@ class ImageBuild:
                 manifest = version.manifest
                 if manifest is None or manifest.digest != self.item.digest or version.version != self.item.version:
                     continue
+                if version.state == VersionState.UNFINISHED:
+                    continue
                 self.context.artifact = destination.artifact(version)
                 self.context.manifest = partial(_same, manifest)
                 if version.state == VersionState.HELD:

@@ -148,14 +148,33 @@ class _Publish(_Work):
             self.context.log(f"{self.name} stands already, with the same content")
             return body
         if any(progress == "Completed" for _, progress, _ in versions.replication(body)):
-            # A change of a whole version failed: its replicas serve others, so it isn't deleted
-            self.context.log(f"{self.name} failed to reach all its regions: replicating it again")
-            profile = body["properties"]["publishingProfile"]
-            return self.patch(body, profile, tags={}, safety=_kept_safety(body))
+            mended = self._replicated_again(body)
+            if mended is not None:
+                return mended
         self.context.log(f"{self.name} failed earlier: it is deleted, and published again")
         with self.context.run.effect("delete-failed", resource=str(self.id)):
             self.azure.delete(self.id, stop=self.context.run.stop).wait(stop=self.context.run.stop)
         return None
+
+    def _replicated_again(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """A whole version whose change failed, mended; None when it can only be deleted, and nothing uses it."""
+        from builder.azure.errors import AzureError
+
+        self.context.log(f"{self.name} did not reach all its regions: replicating it again")
+        profile = body["properties"]["publishingProfile"]
+        try:
+            return self.patch(body, profile, tags={}, safety=_kept_safety(body))
+        except AzureError as error:
+            user = users_of_images(self.azure, self.id.subscription).get(str(self.id).lower())
+            if user is None:
+                return None
+            raise BuildError(
+                f"{self.name} failed to change, Azure lets it only be deleted, and {user} uses it",
+                code="version-in-use",
+                where=self.step.place,
+                hint="move that to another version; the same apply then deletes this one and publishes it again",
+                detail=error.message,
+            ) from error
 
     def _taken(self) -> PlanStale:
         return PlanStale(

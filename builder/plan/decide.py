@@ -43,9 +43,8 @@ class Decision:
     files: tuple[FileInput, ...] = ()
 
 
-def decide(situation: Situation, machine: Machine, base: Base | None) -> Decision:
-    """What happens to an active image. Raises BuildError when that can't be found out."""
-    facts = machine.observe(situation.image)
+def decide(situation: Situation, machine: Machine, base: Base | None, facts: MachineFacts) -> Decision:
+    """What happens to an active image, `facts` being what its machine says. Raises BuildError when that can't be known."""
     if base is not None:
         facts = replace(facts, source={"image": base.name, "version": base.version, "digest": base.digest})
     return _Decider(situation, machine, facts, base.name if base else None).decide()
@@ -65,6 +64,15 @@ def retire(situation: Situation) -> ImagePlan:
     kept = sorted(gone & situation.pinned, key=order)
     if kept:
         message = f"another image stands on version {kept[0]}"
+        return blocked(situation, [Reason("version-in-use", message, situation.image.place("state"))])
+    used = [
+        item
+        for _, published in situation.published
+        for item in published.versions
+        if item.in_use and item.manifest is not None
+    ]
+    if gone and used:
+        message = f"version {used[0].version} is needed by {used[0].in_use}"
         return blocked(situation, [Reason("version-in-use", message, situation.image.place("state"))])
     if gone and situation.blockers:
         return blocked(situation, as_reasons(situation.blockers))

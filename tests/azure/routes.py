@@ -17,6 +17,7 @@ from tests.azure.kinds import (
     neighbours,
     network,
     run_commands,
+    scale_sets,
     shared_galleries,
     snapshots,
     versions,
@@ -50,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     *machines.ROUTES,
     *machine_power.ROUTES,
     *run_commands.ROUTES,
+    *scale_sets.ROUTES,
     *neighbours.ROUTES,
     *identity.ROUTES,
 )

@@ -5,7 +5,7 @@ executor and destinations. Only the machine is made for tests: what it captures 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,6 +86,7 @@ class Still:
     luns: tuple[int, ...] = ()
     traits: Traits = field(default_factory=lambda: Traits(where=LOCATION))
     passes: bool = True
+    on_test: Callable[[], None] = lambda: None
     tests_published: bool = True
     captured: list[Artifact] = field(default_factory=list)
     name: str = "azure"
@@ -132,6 +133,7 @@ def _capture(step: Step, context: StepContext) -> None:
 
 
 def _test(step: Step, context: StepContext) -> None:
+    context.session.on_test()
     context.checks.append(CheckResult("provision", context.session.passes, 1.0))
     if not context.session.passes:
         raise BuildError("the version's VM doesn't boot", code="test-failed")

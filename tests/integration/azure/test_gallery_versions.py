@@ -1,0 +1,290 @@
+"""What happens to versions: held and promoted, changed in place, retired, failed, followed, made by two at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.azure.ids import compute
+from builder.errors import BuildError, Interrupted, PlanStale
+from builder.events import StepOutput, StepProgress
+from builder.model.plan import Action, ImagePlan
+from tests.azure import Fault, Simulator
+from tests.integration.azure.publishing import GALLERY, LOCATION, Project
+
+TESTED = "test: [{provision: {}}]"
+PUT_VERSION = "PUT Microsoft.Compute/galleries/images/versions"
+
+
+@pytest.fixture
+def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    found = Project(tmp_path / "project", azure)
+    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    return found
+
+
+def steps(image: ImagePlan) -> list[str]:
+    return [item.step.kind for item in image.steps if item.action == "run"]
+
+
+def said(project: Project) -> str:
+    return "\n".join(event.line for event in project.events if isinstance(event, StepOutput))
+
+
+def test_a_version_is_no_latest_before_its_tests_have_passed(project: Project) -> None:
+    project.write(more=TESTED)
+    seen: list[Any] = []
+    project.still.on_test = lambda: seen.append(project.version("1.0.0"))
+    project.apply()
+    (held,) = seen
+
+    assert held["properties"]["publishingProfile"]["excludeFromLatest"] is True
+    assert held["tags"]["build-state"] == "held"
+    now = project.version("1.0.0")
+    assert now["properties"]["publishingProfile"]["excludeFromLatest"] is False
+    assert now["tags"]["build-state"] == "promoted"
+    assert project.decided().action == Action.NONE
+
+
+def test_a_version_that_fails_its_tests_stays_excluded_and_is_tested_again(project: Project) -> None:
+    project.write(more=TESTED)
+    project.still.passes = False
+    with pytest.raises(BuildError, match="doesn't boot"):
+        project.apply()
+
+    assert project.version("1.0.0")["properties"]["publishingProfile"]["excludeFromLatest"] is True
+    assert steps(project.decided()) == ["still.test", "promote.gallery"]
+    project.still.passes = True
+    project.apply()
+    assert project.version("1.0.0")["tags"]["build-state"] == "promoted"
+    assert len(project.still.captured) == 1, "nothing was built again"
+
+
+def test_three_versions_and_one_retired(project: Project) -> None:
+    project.write(publish="version: auto\n  retain: {versions: 2}")
+    for content in ("first", "second", "third"):
+        project.still.content = content
+        project.apply()
+
+    assert project.versions() == ["1.0.1", "1.0.2"]
+
+
+def test_a_version_in_use_is_not_retired(project: Project) -> None:
+    project.write(publish="version: auto\n  retain: {versions: 1}")
+    project.apply()
+    image = {"id": str(project.definition.child("versions", "1.0.0"))}
+    _scale_set(project, image)
+    project.still.content = "second"
+    project.apply()
+
+    assert project.versions() == ["1.0.0", "1.0.1"]
+
+
+def test_use_is_asked_for_again_when_a_version_is_about_to_go(project: Project) -> None:
+    project.write(publish="version: auto\n  retain: {versions: 1}")
+    project.apply()
+    project.still.content = "second"
+    plan = project.plan()
+    _scale_set(project, {"id": str(project.definition.child("versions", "1.0.0"))})
+
+    with pytest.raises(BuildError, match=r"corp/web/1\.0\.0 is used by scale set front"):
+        project.executor().apply(plan)
+    assert project.versions() == ["1.0.0", "1.0.1"]
+
+
+def _scale_set(project: Project, image: dict[str, str]) -> None:
+    id = compute(project.azure.subscription, "images", "virtualMachineScaleSets", "front")
+    profile = {"storageProfile": {"imageReference": image}}
+    body = {
+        "location": LOCATION,
+        "sku": {"name": "Standard_D2s_v5", "capacity": 1},
+        "properties": {"virtualMachineProfile": profile, "upgradePolicy": {"mode": "Manual"}},
+    }
+    project.azure.put(id, body).wait()
+
+
+def test_a_version_that_azure_keeps_to_its_end_of_life_is_left_out(project: Project) -> None:
+    kept = GALLERY.replace("regions:", "endOfLife: '2027-01-01', blockDeletionBeforeEndOfLife: true, regions:")
+    project.write(kept, publish="version: auto\n  retain: {versions: 1}")
+    project.apply()
+    project.still.content = "second"
+
+    assert project.decided().retires == ()
+
+
+IN_PLACE = (
+    ("regions: [westeurope, northeurope]", "regions: [{name: westeurope, replicas: 3}, northeurope, francecentral]",
+     ["region westeurope: 1 replica → 3 replicas", "region francecentral: none → 1 replica"]),
+    ("regions: [westeurope, northeurope]", "regions: [westeurope]", ["region northeurope: 1 replica → none"]),
+    ("regions:", "endOfLife: '2027-05-01', regions:", ["endOfLife: none → 2027-05-01T00:00:00Z"]),
+    ("regions:", "excludeFromLatest: true, regions:", ["excludeFromLatest: no → yes"]),
+    ("regions:", "endOfLife: '2027-05-01', blockDeletionBeforeEndOfLife: true, regions:",
+     ["endOfLife: none → 2027-05-01T00:00:00Z", "blockDeletionBeforeEndOfLife: no → yes"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "changes"), IN_PLACE)
+def test_what_azure_can_change_is_changed_in_place(
+    project: Project, before: str, after: str, changes: list[str]
+) -> None:
+    project.apply()
+    project.write(GALLERY.replace(before, after))
+    image = project.decided()
+
+    assert image.action == Action.PUBLISH
+    assert steps(image) == ["update.gallery.version"]
+    assert [change.detail for change in image.changes] == changes
+    project.apply()
+    assert project.decided().action == Action.NONE
+
+
+def test_tags_and_descriptions_are_changed_in_place(project: Project) -> None:
+    project.apply()
+    properties = "properties: {vcpus: {min: 2}, releaseNotesUri: 'https://example.org/notes'}, regions:"
+    project.write(GALLERY.replace("regions:", properties), publish="version: auto\n  tags: {team: web}")
+    image = project.decided()
+
+    assert steps(image) == ["update.gallery.definition", "update.gallery.version"]
+    assert [change.detail for change in image.changes] == [
+        "releaseNoteUri: none → https://example.org/notes", "recommended: none → vCPUs min 2", "tag team: none → web",
+    ]  # fmt: skip
+    project.apply()
+    assert project.version("1.0.0")["tags"]["team"] == "web"
+    assert project.azure.get(project.definition)["properties"]["recommended"] == {"vCPUs": {"min": 2}}
+    assert project.decided().action == Action.NONE
+
+
+FIXED = (
+    ("regions: [westeurope, northeurope]", "storageType: Premium_LRS, regions: [westeurope, northeurope]"),
+    ("regions: [westeurope, northeurope]", "shallow: true, regions: [westeurope]"),
+)
+
+
+@pytest.mark.parametrize(("before", "after"), FIXED)
+def test_what_azure_can_not_change_needs_a_new_version(project: Project, before: str, after: str) -> None:
+    project.apply()
+    project.write(GALLERY.replace(before, after))
+    image = project.decided()
+
+    assert (image.action, image.reasons[0].code) == (Action.BLOCKED, "needs-new-version")
+    assert project.decided(rebuild=("web",)).action == Action.REBUILD
+    project.apply(rebuild=("web",))
+    assert project.decided().action == Action.NONE, "and the request to rebuild stays with the version"
+
+
+def test_a_failed_version_is_deleted_and_published_again(project: Project, azure: Simulator) -> None:
+    azure.faults.add(Fault(PUT_VERSION, "fail", code="ReplicationFailed"))
+    with pytest.raises(BuildError, match="ReplicationFailed"):
+        project.apply()
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Failed"
+    outcome = project.apply()
+
+    assert outcome.version == "1.0.0"
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Succeeded"
+    assert "failed earlier: it is deleted" in said(project)
+
+
+def test_a_fault_inside_azure_is_tried_again_at_once(project: Project, azure: Simulator) -> None:
+    azure.faults.add(Fault(PUT_VERSION, "fail", code="InternalServerError"))
+    project.apply()
+
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Succeeded"
+    assert len(project.still.captured) == 1
+
+
+def test_a_version_that_failed_to_grow_is_deleted_only_when_nothing_uses_it(project: Project, azure: Simulator) -> None:
+    project.apply()
+    first = project.version("1.0.0")["properties"]["publishingProfile"]["publishedDate"]
+    project.write(GALLERY.replace("northeurope]", "northeurope, francecentral]"))
+    _scale_set(project, {"id": str(project.definition.child("versions", "1.0.0"))})
+    azure.faults.add(Fault("PATCH Microsoft.Compute/galleries/images/versions", "fail", code="Nope"))
+    with pytest.raises(BuildError, match="Nope"):
+        project.apply()
+    with pytest.raises(BuildError, match="scale set front uses it"):
+        project.apply()
+    assert project.version("1.0.0")["properties"]["publishingProfile"]["publishedDate"] == first
+
+    project.azure.delete(compute(project.azure.subscription, "images", "virtualMachineScaleSets", "front")).wait()
+    project.apply()
+    found = project.version("1.0.0")["properties"]
+    assert found["provisioningState"] == "Succeeded"
+    assert len(found["publishingProfile"]["targetRegions"]) == 3
+
+
+def test_an_interrupted_replication_goes_on_in_azure_and_is_followed(project: Project, azure: Simulator) -> None:
+    azure.clock.after(azure.cloud.seconds("versions.put") / 2, project.stop.set)
+    with pytest.raises(Interrupted) as caught:
+        project.apply()
+    assert "Azure goes on with corp/web/1.0.0" in caught.value.message
+    project.stop.clear()
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Creating"
+    mark = len(azure.traffic.pairs)
+    project.apply()
+
+    assert azure.traffic.counts(mark)[PUT_VERSION] == 0
+    assert "following that" in said(project)
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_regions_are_told_as_they_come_along(project: Project) -> None:
+    project.apply()
+    seen = [event.doing for event in project.events if isinstance(event, StepProgress) and event.unit == "regions"]
+
+    assert any("North Europe" in doing and "%" in doing for doing in seen)
+    assert "West Europe: completed" in said(project)
+
+
+def test_a_version_with_another_content_is_never_replaced(project: Project) -> None:
+    plan = project.plan()
+    project.still.content = "another"
+    project.apply()
+    project.still.content = "first"
+
+    with pytest.raises(PlanStale):
+        project.executor().apply(plan)
+
+
+def test_two_publishers_at_once_make_one_version(project: Project, azure: Simulator, tmp_path: Path) -> None:
+    other = Project(tmp_path / "other", azure)
+    outcomes: dict[int, Any] = {}
+    ready = threading.Barrier(2)
+
+    def publish(number: int, one: Project) -> None:
+        with azure.clock.worker():
+            plan = one.plan()
+            ready.wait()
+            (outcomes[number],) = one.executor().apply(plan)
+
+    threads = [threading.Thread(target=publish, args=item) for item in enumerate((project, other))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert [outcomes[number].version for number in (0, 1)] == ["1.0.0", "1.0.0"]
+    assert project.versions() == ["1.0.0"]
+    assert project.decided().action == other.decided().action == Action.NONE
+
+
+def test_data_disks_go_along_by_their_luns(project: Project) -> None:
+    project.still.luns = (0, 3)
+    project.apply()
+    disks = project.version("1.0.0")["properties"]["storageProfile"]["dataDiskImages"]
+
+    assert [(disk["lun"], disk["sizeInGB"]) for disk in disks] == [(0, 4), (3, 4)]
+
+
+def test_a_version_of_another_tool_is_foreign_and_its_number_is_passed_by(project: Project) -> None:
+    project.apply()
+    profile = {"targetRegions": [{"name": LOCATION}]}
+    storage = {"source": {"id": str(project.definition.child("versions", "1.0.0"))}}
+    foreign = {"location": LOCATION, "properties": {"publishingProfile": profile, "storageProfile": storage}}
+    project.azure.put(project.definition.child("versions", "3.0.0"), foreign).wait()
+    project.write(publish="version: auto\n  retain: {versions: 1}")
+    project.still.content = "second"
+    project.apply()
+
+    assert project.versions() == ["3.0.0", "3.0.1"]
