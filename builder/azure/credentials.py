@@ -157,10 +157,10 @@ def _by_service_identity(around: Surroundings) -> TokenCredential:
 
 
 def _by_cli(around: Surroundings) -> TokenCredential:
-    from azure.identity import AzureCliCredential
-
     if shutil.which("az", path=around.variables.get("PATH")) is None:
         raise Unavailable("az is not installed")
+    from azure.identity import AzureCliCredential
+
     return AzureCliCredential(tenant_id=around.variables.get("AZURE_TENANT_ID", ""), process_timeout=60)
 
 
