@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,17 +75,23 @@ def command(
 
 
 def _fix(found: Inspection, target: Path, wanted: Wanted) -> Mended:
+    from builder.cli.interrupts import stop_on_signals
     from builder.guest.inspection.mending import mend
-
-    # What the guest's programs print is not the report, which may be JSON
-    return mend(found, target, open_guest=_open_guest, wanted=wanted, on_line=lambda line: print(line, file=sys.stderr))
-
-
-def _open_guest(system: OpenedSystem, work: Path) -> Guest:
     from builder.machines.local.sandbox import HostGifts, Sandbox
     from builder.machines.local.session import guest_facts
+    from builder.report.inspection import printable
 
-    return Sandbox(system.root, facts=guest_facts(system), gifts=HostGifts(), work=work)
+    stop = threading.Event()
+
+    def open_guest(system: OpenedSystem, work: Path) -> Guest:
+        return Sandbox(system.root, facts=guest_facts(system), gifts=HostGifts(), work=work, stop=stop)
+
+    def on_lines(text: str) -> None:
+        # What the guest's programs print is not the report, which may be JSON
+        print("\n".join(printable(line) for line in text.split("\n")), file=sys.stderr)
+
+    with stop_on_signals(stop):
+        return mend(found, target, open_guest=open_guest, wanted=wanted, on_lines=on_lines, stop=stop)
 
 
 def _print(found: Inspection, mended: Mended | None, style: InspectFormat) -> None:

@@ -17,10 +17,11 @@ ENTRIES = "/boot/loader/entries/*.conf"
 EXTLINUX = ("/boot/extlinux.conf", "/boot/extlinux/extlinux.conf", "/extlinux.conf")
 SMALL = 1024 * 1024
 
-_GRUB_LINE = re.compile(r"^\s*linux(?:16|efi)?\s+(\S+)[ \t]*(.*)$", re.MULTILINE)
-_GRUB_SET = re.compile(r"^\s*set\s+(\w+)=(\"[^\"]*\"|'[^']*'|\S*)\s*$", re.MULTILINE)
+# A guest's file may be made to be slow to search: no pattern here can go beyond its line
+_GRUB_LINE = re.compile(r"^[ \t]*linux(?:16|efi)?[ \t]+\S+(.*)$", re.MULTILINE)
+_GRUB_SET = re.compile(r"^[ \t]*set[ \t]+(\w+)=(\"[^\"\n]*\"|'[^'\n]*'|\S*)[ \t]*$", re.MULTILINE)
 _ENTRY_LINE = re.compile(r"^options[ \t]+(.*)$", re.MULTILINE)
-_EXTLINUX_LINE = re.compile(r"^\s*append[ \t]+(.*)$", re.MULTILINE | re.IGNORECASE)
+_EXTLINUX_LINE = re.compile(r"^[ \t]*append[ \t]+(.*)$", re.MULTILINE | re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 # How entries for repairs are recognized: they are started by hand only
 _RESCUE = frozenset({"single", "recovery", "rescue", "nomodeset", "dis_ucode_ldr"})
@@ -72,7 +73,7 @@ def _grub(tree: GuestTree) -> Iterator[BootLine]:
     for path in GRUB_CONFIGS:
         text = _text(tree, path)
         variables = _variables(tree) if "$" in text else {}
-        for _, parameters in _GRUB_LINE.findall(text):
+        for parameters in _GRUB_LINE.findall(text):
             yield _line(path, parameters, variables)
 
 

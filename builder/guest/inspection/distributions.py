@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from builder.disk.tree import GuestTree
-from builder.guest.inspection.boot_lines import SMALL
 from builder.guest.inspection.rules import DiskFinding
 
 UBUNTU = frozenset({"ubuntu"})
@@ -56,16 +55,18 @@ class Advised:
         return f"{'no ' if self.unwanted else ''}`{self.parameter}` in the boot line"
 
 
+# Such files are short; a guest may have made one that is slow to search
+SMALL = 64 * 1024
 STALE = "network-stale"
 UNWANTED: tuple[Unwanted, ...] = (
     Unwanted(EVERY, "/etc/udev/rules.d/70-persistent-net.rules", "names one machine's card", rule=STALE),
     Unwanted(EVERY, "/etc/udev/rules.d/*.rules", "binds a name to one card", r"ATTR\{address\}==.*NAME=", STALE),
-    Unwanted(EVERY, "/etc/systemd/network/*.link", "binds a name to one card", r"^\s*(Permanent)?MACAddress\s*=",
+    Unwanted(EVERY, "/etc/systemd/network/*.link", "binds a name to one card", r"^[ \t]*(Permanent)?MACAddress=",
              STALE),
-    Unwanted(EVERY, "/etc/netplan/*.yaml", "matches one card", r"^\s*macaddress:", STALE),
-    Unwanted(EVERY, "/etc/sysconfig/network-scripts/ifcfg-*", "is for one card", r"^\s*HWADDR=", STALE),
-    Unwanted(EVERY, "/etc/sysconfig/network/ifcfg-*", "is for one card", r"^\s*LLADDR=", STALE),
-    Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", "is for one card", r"^\s*mac-address=", STALE),
+    Unwanted(EVERY, "/etc/netplan/*.yaml", "matches one card", r"^[ \t]*macaddress:", STALE),
+    Unwanted(EVERY, "/etc/sysconfig/network-scripts/ifcfg-*", "is for one card", r"^[ \t]*HWADDR=", STALE),
+    Unwanted(EVERY, "/etc/sysconfig/network/ifcfg-*", "is for one card", r"^[ \t]*LLADDR=", STALE),
+    Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", "is for one card", r"^[ \t]*mac-address=", STALE),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg", "the installer's network of another machine"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg", "keeps mirrors that are not Azure's"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/99-installer.cfg", "tells cloud-init not to look for Azure"),
@@ -74,7 +75,7 @@ UNWANTED: tuple[Unwanted, ...] = (
     Unwanted(UBUNTU, "/etc/cloud/ds-identify.cfg", "tells cloud-init not to look for Azure"),
     Unwanted(SUSE, "/etc/udev/rules.d/85-persistent-net-cloud-init.rules", "names one machine's card"),
     Unwanted(SUSE, "/etc/sysconfig/network/dhcp", "Azure names the VM itself", r'^DHCLIENT_SET_HOSTNAME="?yes'),
-    Unwanted(SUSE, "/etc/sudoers", "the VM's user has no password of root's to type", r"^\s*Defaults\s+targetpw"),
+    Unwanted(SUSE, "/etc/sudoers", "the VM's user has no password of root's to type", r"^[ \t]*Defaults[ \t]+targetpw"),
     Unwanted(ORACLE, "/etc/udev/rules.d/75-persistent-net-generator.rules", "names each new card anew", r"\S"),
 )  # fmt: skip
 

@@ -175,11 +175,11 @@ def _datasources(tree: GuestTree) -> tuple[str, ...] | None:
             continue
         try:
             document: Any = safe_load(text)
-        except (YAMLError, ValueError):
+        except (YAMLError, ValueError, TypeError, RecursionError):
             continue  # cloud-init ignores such a file, too
         names = document.get("datasource_list") if isinstance(document, dict) else None
         if isinstance(names, list):
-            found = tuple(str(name) for name in names)
+            found = tuple(name for name in names if isinstance(name, str))
     return found
 
 

@@ -6,6 +6,7 @@ offline, with its own tools.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,14 @@ def mend(
     *,
     open_guest: OpenGuest,
     wanted: Wanted = "auto",
-    on_line: Callable[[str], None] = lambda line: None,
+    on_lines: Callable[[str], None] = lambda text: None,
+    stop: threading.Event | None = None,
 ) -> Mended:
     """Write a mended copy of an inspected disk to `target`, as a fixed VHD, and inspect that.
 
-    Needs root. `on_line` gets what the guest's programs print. Raises BuildError: "disk-not-mendable" for a disk that
-    can't be read, "output-exists", "needs-root", and what the disk floor raises. Nothing is left at `target` then.
+    Needs root. `on_lines` gets what the guest's programs print. Raises BuildError: "disk-not-mendable" for a disk that
+    can't be read, "output-exists", "needs-root", and what the disk floor raises; Interrupted when `stop` is set. Then
+    nothing is left at `target`.
     """
     require_root("mend a disk")
     source = Path(before.disk)
@@ -73,10 +76,10 @@ def mend(
     inside = [finding for finding in before.findings if finding.rule in IN_GUEST]
     with TemporaryDirectory(dir=target.parent, prefix=".build-fix-") as name:
         layer = DiskLayer(Path(name) / "os.qcow2")
-        import_disk(source, layer.path, recognized=file.recognized)
+        import_disk(source, layer.path, recognized=file.recognized, stop=stop)
         if inside:
-            failed = _mend_guest(layer, inside, open_guest, Path(name), on_line)
-        write_fixed_vhd(layer.path, Path(name) / "disk.vhd")
+            failed = _mend_guest(layer, inside, open_guest, Path(name), on_lines)
+        write_fixed_vhd(layer.path, Path(name) / "disk.vhd", stop=stop)
         (Path(name) / "disk.vhd").rename(target)
     after = inspect_disk(target, wanted=wanted)
     left = {(finding.rule, finding.place) for finding in after.findings}
@@ -89,7 +92,7 @@ def _mend_guest(
     findings: Sequence[DiskFinding],
     open_guest: OpenGuest,
     work: Path,
-    on_line: Callable[[str], None],
+    on_lines: Callable[[str], None],
 ) -> list[tuple[DiskFinding, str]]:
     """Run the scripts; return the findings whose script could not be run or failed."""
     failed: list[tuple[DiskFinding, str]] = []
@@ -104,7 +107,7 @@ def _mend_guest(
             if not concerned:
                 continue
             try:
-                guest.execute(script, on_line)
+                guest.execute(script, on_lines)
             except BuildError as error:
                 if error.code not in ("step-failed", "step-timeout"):
                     raise
@@ -149,6 +152,7 @@ files() {
         if [ -f "$file" ]; then printf '%s\n' "$file"; fi
     done
 }
+editenv=$(command -v grub2-editenv || command -v grub-editenv || true)
 grubenv=
 for file in /boot/grub2/grubenv /boot/grub/grubenv; do
     if [ -z "$grubenv" ] && [ -f "$file" ] && grep -q '^kernelopts=' "$file"; then grubenv=$file; fi
@@ -158,6 +162,7 @@ done
 ROOT_NAME = (
     _BOOT_FILES
     + r"""
+[ "$ROOT" != UUID= ] || { echo 'the root filesystem has no UUID' >&2; exit 1; }
 name='root=/dev/([shv]d[a-z]+[0-9]*|xvd[a-z]+[0-9]*|nvme[0-9]+n[0-9]+(p[0-9]+)?)'
 files | while IFS= read -r file; do
     sed -i -E "s#(^|[[:space:]\"'])$name([[:space:]\"']|\$)#\1root=$ROOT\4#g" "$file"
@@ -165,7 +170,7 @@ done
 if [ -n "$grubenv" ]; then
     old=$(sed -n 's/^kernelopts=//p' "$grubenv")
     new=$(printf '%s' "$old" | sed -E "s#(^| )$name( |\$)#\1root=$ROOT\4#g")
-    grub2-editenv "$grubenv" set "kernelopts=$new"
+    "$editenv" "$grubenv" set "kernelopts=$new"
 fi
 if [ -f /etc/kernel/cmdline ]; then sed -i -E "s#(^| )$name( |\$)#\1root=$ROOT\4#g" /etc/kernel/cmdline; fi
 """
@@ -184,7 +189,7 @@ files | while IFS= read -r file; do
     sed -i -E "/$line/{/console=$TERMINAL|kernelopts/!s|[[:space:]]*\$| $CONSOLE|;}" "$file"
 done
 if [ -n "$grubenv" ]; then
-    grub2-editenv "$grubenv" set "kernelopts=$(sed -n 's/^kernelopts=//p' "$grubenv") $CONSOLE"
+    "$editenv" "$grubenv" set "kernelopts=$(sed -n 's/^kernelopts=//p' "$grubenv") $CONSOLE"
 fi
 if [ -f /etc/kernel/cmdline ]; then sed -i -E "1s|[[:space:]]*\$| $CONSOLE|" /etc/kernel/cmdline; fi
 if [ -d /etc/default/grub.d ]; then

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.guest.inspection.inspecting import inspect_disk
 from tests.integration.apply.conftest import Project
 from tests.integration.conftest import package_sources
 from tests.integration.left_overs import Left, left_in
@@ -73,6 +74,8 @@ def test_packages_users_and_services_arrive_and_the_images_own_sources_stay(debi
     assert "policy-rc.d" not in debugfs("ls -p /usr/sbin")
     assert "zz-build" not in debugfs("ls -p /etc/dpkg/dpkg.cfg.d")
     assert debugfs("cat /etc/machine-id") == "uninitialized\n"
+    found = inspect_disk(vhd, wanted="generalized")
+    assert (found.findings, found.left_out) == ((), ())
 
 
 def test_a_package_that_does_not_exist_is_named_with_the_managers_words(debian: Project) -> None:

@@ -17,6 +17,7 @@ from builder.disk.system import opened_system
 from builder.guest.inspection.disk_file import as_layer, look_at
 from builder.guest.inspection.inspecting import inspect_disk
 
+GRUBENV = "# GRUB Environment Block\n"
 # A file name in a guest that would clear the screen of a terminal
 HOSTILE = "a\x1b[2Jb.bak"
 
@@ -33,6 +34,14 @@ def broken(root: Path) -> None:
     # No serial console; the root by the kernel's name
     text = menu.read_text().replace(f"root={first}", "root=/dev/sda1").replace("console=ttyS0,115200", "")
     menu.write_text(text)
+    # Entries as other distributions have them
+    (root / "boot/loader/entries").mkdir(parents=True)
+    (root / "boot/loader/entries/own-6.1.conf").write_text("title Linux\noptions root=/dev/sda1 ro\n")
+    (root / "boot/loader/entries/variable-6.1.conf").write_text("title Linux\noptions $kernelopts\n")
+    (root / "boot/extlinux.conf").write_text("LABEL linux\n  APPEND root=/dev/vda1 quiet\n")
+    (root / "boot/grub/grubenv").write_text(f"{GRUBENV}kernelopts=root=/dev/nvme0n1p1 ro\n".ljust(1024, "#"))
+    (etc / "kernel").mkdir(exist_ok=True)
+    (etc / "kernel/cmdline").write_text("root=/dev/sda1 quiet\n")
     with gzip.open(next((root / "boot").glob("initrd.img-*")), "wb") as file:
         file.write(subprocess.run(["cpio", "-o", "-H", "newc"], input=b"etc/fstab\n", cwd=root, check=True,
                                   capture_output=True).stdout)  # fmt: skip
@@ -75,7 +84,7 @@ EXPECTED = {
     "disk-format": "qcow2",
     "fstab-device-name": "/ is mounted from /dev/sda1",
     "fstab-missing": "UUID=99999999-9999-4999-8999-999999999999 for /srv/gone",
-    "boot-root-name": "root=/dev/sda1",
+    "boot-root-name": "root=/dev/",
     "boot-console": "no console=ttyS0",
     "driver-storage": "hv_storvsc",
     "driver-media": "udf",
@@ -88,6 +97,7 @@ EXPECTED = {
     "identity-left": "1 thing is left",
     "left-over": "things are left",
 }
+ENTRIES = ("boot/loader/entries/own-6.1.conf", "boot/extlinux.conf", "boot/grub/grubenv", "etc/kernel/cmdline")
 MENDED = {"disk-format", "fstab-device-name", "boot-root-name", "boot-console", "driver-storage"}
 
 
@@ -101,6 +111,13 @@ def test_each_fault_is_named_and_mended_on_a_copy(
     found = {item["rule"]: item for item in report["findings"]}
     assert {name: text in found[name]["message"] for name, text in EXPECTED.items()} == dict.fromkeys(EXPECTED, True)
     assert set(found) == set(EXPECTED)
+    places = [item["place"] for item in report["findings"] if item["rule"] == "boot-root-name"]
+    assert places == [
+        "/boot/extlinux.conf",
+        "/boot/grub/grub.cfg",
+        "/boot/loader/entries/own-6.1.conf",
+        "/boot/loader/entries/variable-6.1.conf",
+    ]
     assert set(report["fixed"]["mended"]) == MENDED
     assert report["fixed"]["failed"] == []
     assert {item["rule"] for item in report["fixed"]["findings"]} == set(EXPECTED) - MENDED
@@ -110,10 +127,17 @@ def test_each_fault_is_named_and_mended_on_a_copy(
     with opened_copy(target, tmp_path / "work") as root:
         fstab = (root / "etc/fstab").read_text()
         menu = (root / "boot/grub/grub.cfg").read_text()
+        entries = [(root / name).read_text() for name in ENTRIES]
+        again = (root / "etc/default/grub.d/95-azure-console.cfg").read_text()
     identity = fstab.split()[0]
     assert identity.startswith("UUID=")
     assert f"root={identity} ro" in menu
     assert menu.count("console=ttyS0,115200") == 1
+    for text in entries:
+        assert "/dev/" not in text
+        assert f"root={identity}" in text
+        assert "console=tty1 console=ttyS0,115200" in text
+    assert "console=ttyS0,115200" in again
 
 
 @contextmanager

@@ -62,6 +62,14 @@ def test_boot_entries(tmp_path: Path, case: str) -> None:
     assert [(line.path, " ".join(line.parameters)) for line in boot_lines(tree(tmp_path, files))] == expected
 
 
+def test_files_that_are_made_to_be_slow_to_search(tmp_path: Path) -> None:
+    """With patterns that look beyond a line, or far along one, this would not end before the tests are given up."""
+    lines = tree(tmp_path, {"/boot/grub/grub.cfg": "\n" * 1_000_000, "/boot/extlinux.conf": " \t" * 500_000})
+    assert boot_lines(lines) == ()
+    rules = {"/etc/udev/rules.d/1.rules": "ATTR{address}==" * 60_000, "/etc/netplan/a.yaml": "\n" * 1_000_000}
+    assert list(unwanted_files(tree(tmp_path, rules), {"ID": "debian"})) == []
+
+
 CLOUD = "/etc/cloud/cloud.cfg.d/"
 
 
@@ -74,6 +82,8 @@ CLOUD = "/etc/cloud/cloud.cfg.d/"
         ({f"{CLOUD}10.cfg": "datasource_list: [Azure]\n", f"{CLOUD}90.cfg": "datasource_list: []\n"}, ()),
         ({f"{CLOUD}10.cfg": "datasource_list: [Azure]\n", f"{CLOUD}90.cfg": "datasource_list: [a: {\n"}, ("Azure",)),
         ({f"{CLOUD}10.cfg": "# datasource_list: [x]\n- a\n"}, None),
+        ({f"{CLOUD}10.cfg": "datasource_list: " + "[" * 100_000}, None),
+        ({f"{CLOUD}10.cfg": "datasource_list: [Azure, [a], {b: c}, 1]\n"}, ("Azure",)),
         ({f"{CLOUD}10.txt": "datasource_list: [x]\n"}, None),
     ],
 )
