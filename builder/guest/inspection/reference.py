@@ -30,6 +30,11 @@ worth knowing. The exit code is 1 when there are errors, else 0.
   own process. `mtools` is needed to look into the EFI system partition, `zstd`, `lz4` or `lzop` for an initramfs that
   is packed so. What is missing is named in the report.
 
+Words in parentheses name the page of Azure's that says so: *Windows* "Prepare a Windows VHD or VHDX", *generic*
+"Information for community supported and non-endorsed distributions", *Ubuntu*, *Debian*, *RHEL*, *SLES* "Prepare a ...
+virtual machine", *Generation 2* "Support for Generation 2 VMs", *Generalize* "Generalize a VM", *Upload* "Upload a VHD
+to a managed disk".
+
 This page is written by `build inspect --format markdown`.
 """
 
