@@ -42,6 +42,9 @@ def command(
     variables: Variables = None,
     exclude: Exclude = None,
     rebuild: Rebuild = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no cloud anything: what the specs alone tell. Can't be applied.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show all lines, also of long lists and diffs.")] = False,
 ) -> int:
     """Show what apply would do, and why.
@@ -59,6 +62,7 @@ def command(
         rebuild=tuple(rebuild or ()),
         environment=environment,
         variables=parse_variables(variables),
+        offline=offline,
     )
     plan = make_plan(request, progress=True).plan
     if out is not None:

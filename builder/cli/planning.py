@@ -37,6 +37,7 @@ class PlanRequest:
     environment: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
     root: Path | None = None
+    offline: bool = False
 
     @staticmethod
     def of(targets: Sequence[str] | None, **options: Any) -> PlanRequest:  # noqa: ANN401 - the other fields
@@ -64,13 +65,16 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
 
     Raises SpecInvalid for invalid specs and BuildError for names that match nothing.
     """
-    from builder.machines.registry import machine_for
+    from builder.machines.registry import Machines
     from builder.plan.planner import Planner
     from builder.plan.selection import PlanOptions
 
     loaded, include = load_request(request)
     store = loaded.root / loaded.project.store
-    planner = Planner(machine_for=lambda image: machine_for(image, store), destinations_for=destinations_of(loaded))
+    planner = Planner(
+        machine_for=Machines(store, offline=request.offline),
+        destinations_for=destinations_of(loaded, offline=request.offline),
+    )
     root = loaded.root
     plan = planner.plan(
         loaded.documents,
@@ -85,19 +89,28 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
                 "images": list(request.images),
                 "environment": request.environment,
                 "variables": request.variables,
+                "offline": request.offline,
             },
+            offline=request.offline,
         ),
         progress=_counter() if progress and sys.stderr.isatty() else lambda done, total, image: None,
     )
     return Planned(plan, loaded, store)
 
 
-def destinations_of(loaded: Loaded) -> Callable[[ImageSpec], Sequence[Destination]]:
-    """Where the images of a project are published. What one of them asks of Azure, another need not ask again."""
+def destinations_of(loaded: Loaded, *, offline: bool = False) -> Callable[[ImageSpec], Sequence[Destination]]:
+    """Where the images of a project are published. What one of them asks of Azure, another need not ask again.
+
+    `offline`: destinations in a cloud are not asked at all.
+    """
     from builder.destinations.registry import destinations_for
     from builder.destinations.surroundings import Surroundings
 
     surroundings = Surroundings(loaded.project.records)
+    if offline:
+        from builder.destinations.unseen import seen_offline
+
+        return lambda image: [seen_offline(each) for each in destinations_for(image, surroundings)]
     return lambda image: destinations_for(image, surroundings)
 
 
@@ -147,6 +160,7 @@ def plan_again(saved: Plan) -> Planned:
             rebuild=tuple(selection["rebuild"]),
             environment=options["environment"],
             variables=dict(options["variables"]),
+            offline=bool(options.get("offline")),
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from builder.destinations.base import Destination
@@ -10,7 +10,15 @@ from builder.errors import BuildError
 from builder.machines.base import Machine
 from builder.model.artifact import REBUILD_INPUT
 from builder.model.canonical import short
-from builder.model.observed import FOREIGN, Blocker, MachineFacts, Published, PublishedVersion, VersionState
+from builder.model.observed import (
+    FOREIGN,
+    Blocker,
+    MachineFacts,
+    Published,
+    PublishedVersion,
+    Traits,
+    VersionState,
+)
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
 from builder.model.steps import FileInput, Stage, Step
@@ -28,26 +36,31 @@ WORKING_ACTIONS = (Action.BUILD, Action.REBUILD, Action.ADOPT)
 
 @dataclass(frozen=True)
 class Base:
-    """The image that another stands on: its name, and the version and digest that it stands on."""
+    """The image that another stands on: its name, the version and digest that it stands on, and its purchase plan."""
 
     name: str
     version: str
     digest: str
+    plan: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The plan of one image and the files that were read for it."""
+    """The plan of one image, the files that were read for it, and what its artifact will be."""
 
     plan: ImagePlan
     files: tuple[FileInput, ...] = ()
+    traits: Traits = field(default_factory=Traits)
 
 
 def decide(situation: Situation, machine: Machine, base: Base | None, facts: MachineFacts) -> Decision:
-    """What happens to an active image, `facts` being what its machine says. Raises BuildError when that can't be known."""
+    """What happens to an active image. `facts` is what its machine says. Raises BuildError when that can't be known."""
     if base is not None:
-        facts = replace(facts, source={"image": base.name, "version": base.version, "digest": base.digest})
-    return _Decider(situation, machine, facts, base.name if base else None).decide()
+        source = {"image": base.name, "version": base.version, "digest": base.digest}
+        # A plan stays with every image that descends from what was bought
+        facts = replace(facts, source=source, traits=replace(facts.traits, plan=base.plan))
+    decision = _Decider(situation, machine, facts, base.name if base else None).decide()
+    return replace(decision, traits=facts.traits)
 
 
 def retire(situation: Situation) -> ImagePlan:

@@ -18,12 +18,14 @@ class PlanOptions:
 
     `include`, `exclude` and `rebuild` are globs over image names; an empty `include` means all. `request` is kept in
     the plan for whoever has to make it again (files, environment, variables): the planner doesn't look inside.
+    `offline` says that machines and destinations of a cloud were not asked.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     rebuild: Sequence[str] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
+    offline: bool = False
 
 
 def matching(patterns: Sequence[str], names: Sequence[str], *, option: str) -> set[str]:

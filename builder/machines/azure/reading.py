@@ -65,7 +65,7 @@ class Reader:
         question = ("list", str(place).lower(), kind, tuple((query or {}).items()))
         return self._cache.once(question, lambda: self.azure.list(place, kind, query=query))
 
-    def read(self, path: str, *, kind: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def read(self, path: str, *, kind: str, query: Mapping[str, str] | None = None) -> Json:
         """As `Azure.read`."""
         question = ("read", path.lower(), tuple((query or {}).items()))
         return self._cache.once(question, lambda: self.azure.read(path, kind=kind, query=query))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC
 
-from builder.azure.blobs import BlobFacts
+from builder.azure.blobs import BlobFacts, PageBlob
+from builder.azure.clouds import Cloud
+from builder.azure.credentials import Login
 from builder.azure.ids import ResourceId
+from builder.azure.storage import credential_for
 from builder.machines.azure.resolved import STANDARD, TRUSTED_LAUNCH, ResolvedSource, SourceDisk
 from builder.machines.azure.sources.base import Search, region
 from builder.model.spec import MIB
@@ -15,7 +19,7 @@ FOOTER = 512
 LookAtBlob = Callable[[str], BlobFacts | None]
 
 
-def resolve(search: Search, look: LookAtBlob) -> ResolvedSource:
+def resolve(search: Search, ask: LookAtBlob) -> ResolvedSource:
     """The blobs as they are now. Raises BuildError."""
     values = search.values
     if "account" not in values:
@@ -27,7 +31,7 @@ def resolve(search: Search, look: LookAtBlob) -> ResolvedSource:
         written.append((int(disk["lun"]), disk["url"], ("data", index, "url")))
     disks = []
     for lun, url, keys in written:
-        found = _look(search, url, look, *keys)
+        found = _look(search, url, ask, *keys)
         disks.append(SourceDisk(lun, found.size - FOOTER, "blob", url, str(account), _unique(found)))
     return ResolvedSource(
         kind="blob",
@@ -45,8 +49,19 @@ def resolve(search: Search, look: LookAtBlob) -> ResolvedSource:
     )
 
 
-def _look(search: Search, url: str, look: LookAtBlob, *keys: str | int) -> BlobFacts:
-    found = search.reads.once(("blob", url), lambda: look(url))
+def look(url: str, *, cloud: Cloud) -> BlobFacts | None:
+    """What a blob's properties say, asked with the identity that the environment gives; None where there is none.
+
+    Raises BuildError for an address that no credential may be sent to.
+    """
+    environment = dict(os.environ)
+    login = Login(cloud, environment)
+    credential = credential_for(url, cloud=cloud, login=login, environment=environment)
+    return PageBlob(url, credential=credential, ca=cloud.ca_file).facts()
+
+
+def _look(search: Search, url: str, ask: LookAtBlob, *keys: str | int) -> BlobFacts:
+    found = search.reads.once(("blob", url), lambda: ask(url))
     if found is None:
         raise search.refuse("source-missing", f"there is no blob {url}", *keys)
     if found.kind != "PageBlob" or (found.size - FOOTER) % MIB:

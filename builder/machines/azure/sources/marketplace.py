@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from builder.azure.errors import NotFound
+from builder.errors import BuildError
 from builder.machines.azure.resolved import ResolvedSource, SourceDisk
 from builder.machines.azure.sources.base import (
     Search,
@@ -37,8 +38,10 @@ def resolve(search: Search) -> ResolvedSource:
     if wanted == "latest":
         wanted = _latest(search, versions, ":".join(names))
     name = ":".join((*names, wanted))
-    found = _read(search, f"{versions}/{wanted}", name, "version")
-    properties: dict[str, Any] = found["properties"]
+    try:
+        properties = search.reads.read(f"{versions}/{wanted}", kind=KIND)["properties"]
+    except NotFound as error:
+        raise _missing(search, name, "version") from error
     plan = purchase_plan(properties.get("plan"))
     return ResolvedSource(
         kind="marketplace",
@@ -56,24 +59,20 @@ def resolve(search: Search) -> ResolvedSource:
 
 
 def _latest(search: Search, versions: str, name: str) -> str:
-    listed = _read(search, versions, name, "sku")
+    try:
+        listed = search.reads.list(versions, KIND)
+    except NotFound as error:
+        raise _missing(search, name, "sku") from error
+    if not listed:
+        raise _missing(search, name, "sku")
     found = [str(entry["name"]) for entry in listed]
-    if not found:
-        raise search.refuse("source-missing", f"{name} has no version in {search.location}", "sku")
     # Azure orders names as text, where 9 comes after 10
     return max(found, key=lambda version: [int(part) if part.isdecimal() else -1 for part in version.split(".")])
 
 
-def _read(search: Search, path: str, name: str, key: str) -> Any:  # noqa: ANN401 - a list or a map
-    try:
-        return search.reads.read(path, kind=KIND)
-    except NotFound as error:
-        raise search.refuse(
-            "source-missing",
-            f"the Marketplace has no {name} in {search.location}",
-            key,
-            hint="`az vm image list --all --publisher <publisher> --offer <offer>` lists what there is",
-        ) from error
+def _missing(search: Search, name: str, key: str) -> BuildError:
+    hint = "`az vm image list --all --publisher <publisher> --offer <offer>` lists what there is"
+    return search.refuse("source-missing", f"the Marketplace has no {name} in {search.location}", key, hint=hint)
 
 
 def _disks(properties: dict[str, Any]) -> tuple[SourceDisk, ...]:
