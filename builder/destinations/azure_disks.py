@@ -7,6 +7,7 @@ they stay: Azure may still copy from them, and the next apply need not upload ag
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute
-from builder.azure.names import own_name
 from builder.destinations.gallery_definition import ARCHITECTURES, OS_TYPES
 from builder.errors import BuildError
 from builder.model.artifact import CapturedDisk
@@ -23,7 +23,6 @@ from builder.model.run import StepContext
 if TYPE_CHECKING:
     from builder.azure.connection import Azure
 
-DISKS = "Microsoft.Compute/disks"
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
 UPLOADS_EXPIRE_SECONDS = 2 * 24 * 3600.0
 
@@ -69,8 +68,8 @@ def upload_ids(context: StepContext, target: ResourceId) -> list[ResourceId]:
 def _upload_id(context: StepContext, disk: CapturedDisk, target: ResourceId) -> ResourceId:
     # Two hosts that publish the same at once must not write to one disk
     place = f"{platform.node()}:{context.run.image.root}:{target}:{disk.digest}"
-    name = own_name(DISKS, place, f"upload-{context.run.image.name}-{disk.name}")
-    return compute(target.subscription, target.group, "disks", name)
+    name = hashlib.sha256(f"{place}:{disk.name}".encode()).hexdigest()[:16]
+    return compute(target.subscription, target.group, "disks", f"build-upload-{name}")
 
 
 def remove_uploads(azure: Azure, context: StepContext, target: ResourceId) -> None:

@@ -18,8 +18,8 @@ LOOK_SECONDS = 30.0
 LONGEST_PAUSE = 60.0
 
 
-def connection(subscription: str) -> Azure:
-    """The connection to a subscription, by whoever is signed in."""
+def connection(subscription: str | None) -> Azure:
+    """The connection to a subscription (None: the usual one), by whoever is signed in."""
     from builder.azure import connection as gateway
 
     return gateway.connect(subscription)

@@ -25,6 +25,8 @@ STATES = {HELD: VersionState.HELD, FAILED: VersionState.HELD, PROMOTED: VersionS
 # Manifests that are read at once
 READERS = 8
 OWN_TAGS = 11
+# What `Traits.where` says of disks that are files of this host
+HERE = "here"
 
 
 def spec_tags(image: ImageSpec) -> dict[str, str]:

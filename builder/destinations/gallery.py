@@ -16,12 +16,14 @@ from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_run as run
 from builder.destinations import gallery_versions as versions
+from builder.destinations.azure_manifests import HERE
+from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.model.artifact import Artifact, CapturedDisk
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import Change, Preview, Stage, Step
+from builder.model.steps import Change, Step
 from builder.model.version import is_version, version_key
 from builder.records.manifests import manifests_in
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from builder.azure.connection import Azure
 
 VERSIONS = "Microsoft.Compute/galleries/images/versions"
-HERE = "here"
 
 
 @dataclass(frozen=True)
@@ -232,44 +233,37 @@ class Gallery:
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the version, with all that it stands in. Held back, it is excluded from the latest."""
-        values, azure = self._values, self._azure()
+        choice = as_rendered(self._choice, image)
         location = self._location(image, traits.where)
-        profile = versions.publishing_profile(values, location, held=held)
-        definition = self._definition_id(azure)
-        return [
-            Step(
-                stage=Stage.PUBLISH,
-                kind=run.PUBLISH,
-                title=f"publish {image.name} {version} to {self.name}",
-                inputs={
-                    **self._common(version, definition, image),
-                    "location": location,
-                    "properties": definitions.definition_body(self._choice, image, traits),
-                    "updates": [item.name for item in self._updates_of_definition(image)],
-                    "publishing": profile,
-                    "encryptionSets": versions.encryption_sets(values),
-                    "confidential": image.machine.values.get("security", {}).get("encryption", ""),
-                    "blockDeletion": values["blockDeletionBeforeEndOfLife"],
-                    "held": held,
-                },
-                preview=Preview.EXACT,
-                changes=tuple(self._changes(image, version, profile, held=held)),
-                place=image.place(*self._choice.path),
-                identity=False,
-            )
-        ]
+        profile = versions.publishing_profile(choice.values, location, held=held)
+        inputs = {
+            **self._common(version, image),
+            "location": location,
+            "properties": definitions.definition_body(choice, image, traits),
+            "updates": [item.name for item in self._updates_of_definition(choice, image)],
+            "publishing": profile,
+            "encryptionSets": versions.encryption_sets(choice.values),
+            "confidential": image.machine.values.get("security", {}).get("encryption", ""),
+            "blockDeletion": choice.values["blockDeletionBeforeEndOfLife"],
+            "held": held,
+        }
+        title = f"publish {image.name} {version} to {self.name}"
+        changes = list(self._changes(choice, image, version, profile, held=held))
+        return [publishing_step(run.PUBLISH, title, inputs, changes, image.place(*choice.path))]
 
-    def _common(self, version: str, definition: ResourceId, image: ImageSpec) -> dict[str, Any]:
+    def _common(self, version: str, image: ImageSpec) -> dict[str, Any]:
         return {
             "destination": self.name,
             "version": version,
-            "definition": str(definition),
+            "definition": str(self._definition_id(self._azure())),
             "tags": manifests.spec_tags(image),
             "records": {kind: dict(where) for kind, where in self._surroundings.records.items()},
         }
 
-    def _changes(self, image: ImageSpec, version: str, profile: Mapping[str, Any], *, held: bool) -> Iterator[Change]:
-        standing, values = self._seen_now(image), self._values
+    def _changes(
+        self, choice: Choice, image: ImageSpec, version: str, profile: Mapping[str, Any], *, held: bool
+    ) -> Iterator[Change]:
+        standing, values = self._seen_now(image), choice.values
         name = f"{values['gallery']}/{values['definition']}"
         if not standing.group:
             yield Change("create", "resource group", values["resourceGroup"])
@@ -277,7 +271,7 @@ class Gallery:
             yield Change("create", "gallery", values["gallery"])
         if standing.definition is None:
             yield Change("create", "image definition", name)
-        for item in self._updates_of_definition(image):
+        for item in self._updates_of_definition(choice, image):
             yield Change("change", "image definition", name, str(item))
         found = standing.versions.get(version)
         if found is not None and versions.provisioning(found) == versions.FAILED:
@@ -288,74 +282,53 @@ class Gallery:
         notes = [f"replicas in {regions}"] + (["not the latest before its tests have passed"] if held else [])
         yield Change("create", "version", f"{name}/{version}", "; ".join(notes))
 
-    def _updates_of_definition(self, image: ImageSpec) -> list[definitions.Difference]:
+    def _updates_of_definition(self, choice: Choice, image: ImageSpec) -> list[definitions.Difference]:
         body = self._seen_now(image).definition
         if body is None:
             return []
         ours = tag_names.TOOL in (body.get("tags") or {})
-        return list(definitions.updatable_differences(body["properties"], self._choice, image, ours=ours))
+        return list(definitions.updatable_differences(body["properties"], choice, image, ours=ours))
 
     def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
         """One step: the version may be the latest (unless the spec excludes it), with its tests on record."""
         excluded = self._values["excludeFromLatest"]
         detail = "passed its tests" if excluded else "may be the latest"
-        return [
-            Step(
-                stage=Stage.PUBLISH,
-                kind=run.PROMOTE,
-                title=f"promote {image.name} {version} in {self.name}",
-                inputs={
-                    **self._common(version, self._definition_id(self._azure()), image),
-                    "excludeFromLatest": excluded,
-                },
-                changes=(Change("change", "version", f"{self._version_name(version)}", detail),),
-                place=image.place(*self._choice.path),
-                identity=False,
-            )
-        ]
+        inputs = {**self._common(version, image), "excludeFromLatest": excluded}
+        title = f"promote {image.name} {version} in {self.name}"
+        changes = [Change("change", "version", self._version_name(version), detail)]
+        return [publishing_step(run.PROMOTE, title, inputs, changes, image.place(*self._choice.path))]
 
     def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
         """At most one step for the definition and one for the version, with what changes.
 
         Raises BuildError ("needs-new-version") for what Azure can't change.
         """
-        standing, azure = self._seen_now(image), self._azure()
-        definition = self._definition_id(azure)
+        standing, choice = self._seen_now(image), as_rendered(self._choice, image)
         steps = []
-        changed = self._updates_of_definition(image)
+        changed = self._updates_of_definition(choice, image)
         if changed:
-            inputs = {"properties": definitions.definition_body(self._choice, image, Traits()),
-                      "updates": [item.name for item in changed]}  # fmt: skip
+            inputs: dict[str, Any] = {
+                "properties": definitions.definition_body(choice, image, Traits()),
+                "updates": [item.name for item in changed],
+            }
             steps.append(self._update(image, run.UPDATE_DEFINITION, version, changed, inputs))
         body = standing.versions.get(version)
         if body is None or versions.state_of(body) == VersionState.UNFINISHED:
             return steps
         location = self._location(image, HERE)
-        found = list(versions.differences(body, self._values, location, self._choice.path, manifests.spec_tags(image)))
-        self._refuse_fixed(image, version, found)
+        found = list(versions.differences(body, choice.values, location, choice.path, manifests.spec_tags(image)))
+        refuse_fixed(f"version {self._version_name(version)}", image, found)
         if found:
             held = versions.state_of(body) == VersionState.HELD
-            profile = versions.publishing_profile(self._values, location, held=held)
+            profile = versions.publishing_profile(choice.values, location, held=held)
             inputs = {
                 "publishing": profile,
-                "encryptionSets": versions.encryption_sets(self._values),
-                "blockDeletion": self._values["blockDeletionBeforeEndOfLife"],
+                "encryptionSets": versions.encryption_sets(choice.values),
+                "blockDeletion": choice.values["blockDeletionBeforeEndOfLife"],
                 "removed": versions.removed_regions(body, profile),
             }
             steps.append(self._update(image, run.UPDATE, version, found, inputs))
-        del definition
         return steps
-
-    def _refuse_fixed(self, image: ImageSpec, version: str, found: list[definitions.Difference]) -> None:
-        fixed = [item for item in found if not item.updatable]
-        if fixed:
-            raise BuildError(
-                f"version {version} in {self.name} can't be changed in {'; '.join(map(str, fixed))}: Azure fixes that "
-                "when a version is made",
-                code="needs-new-version",
-                where=image.place(*fixed[0].path),
-                hint=f"undo the change, or make a new version: --rebuild {image.name}",
-            )
 
     def _update(
         self, image: ImageSpec, kind: str, version: str, found: list[definitions.Difference], inputs: dict[str, Any]
@@ -363,14 +336,10 @@ class Gallery:
         whole = kind == run.UPDATE_DEFINITION
         name = f"{self._values['gallery']}/{self._values['definition']}" if whole else self._version_name(version)
         what = "image definition" if whole else "version"
-        return Step(
-            stage=Stage.PUBLISH,
-            kind=kind,
-            title=f"change {what} {name}: {', '.join(item.name for item in found)}",
-            inputs={**self._common(version, self._definition_id(self._azure()), image), **inputs},
-            changes=tuple(Change("change", what, name, str(item)) for item in found),
-            place=image.place(*found[0].path),
-            identity=False,
+        title = f"change {what} {name}: {', '.join(item.name for item in found)}"
+        changes = [Change("change", what, name, str(item)) for item in found]
+        return publishing_step(
+            kind, title, {**self._common(version, image), **inputs}, changes, image.place(*found[0].path)
         )
 
     def _version_name(self, version: str) -> str:
@@ -378,16 +347,13 @@ class Gallery:
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """One step a version: it is deleted, unless something uses it by then."""
-        definition = self._definition_id(self._azure())
         return [
-            Step(
-                stage=Stage.PUBLISH,
-                kind=run.RETIRE,
-                title=f"retire {image.name} {version} from {self.name}",
-                inputs=self._common(version, definition, image),
-                changes=(Change("delete", "version", self._version_name(version)),),
-                place=image.place("publish"),
-                identity=False,
+            publishing_step(
+                run.RETIRE,
+                f"retire {image.name} {version} from {self.name}",
+                self._common(version, image),
+                [Change("delete", "version", self._version_name(version))],
+                image.place("publish"),
             )
             for version in versions
         ]
@@ -410,5 +376,5 @@ def _kept_by_azure(body: Mapping[str, Any], now: float) -> str:
     end = body["properties"].get("publishingProfile", {}).get("endOfLifeDate")
     if not end or not body["properties"].get("safetyProfile", {}).get("blockDeletionBeforeEndOfLife"):
         return ""
-    return f"its end of life, {end[:10]}, to which Azure keeps it" if datetime.fromisoformat(end).timestamp() > now \
-        else ""  # fmt: skip
+    to_come = datetime.fromisoformat(end).timestamp() > now
+    return f"its end of life, {end[:10]}, to which Azure keeps it" if to_come else ""

@@ -19,6 +19,7 @@ from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_versions as versions
 from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
 from builder.destinations.azure_follow import connection, follow
+from builder.destinations.azure_resources import kept_tags
 from builder.destinations.usage import users_of_images
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
@@ -110,7 +111,7 @@ class _Publish(_Work):
     def _ensure_place(self) -> None:
         """Resource group, gallery and definition, made where they are missing, in this order."""
         azure, inputs, stop = self.azure, self.inputs, self.context.run.stop
-        made = {tag_names.TOOL: tag_names.ours(run="")[tag_names.TOOL]}
+        made = kept_tags()
         gallery, group = self.definition.parent, self.definition.group_id
         existing = azure.find(self.definition)
         if existing is None:

@@ -23,7 +23,13 @@ def _gallery(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> De
     return Gallery(choice, image, surroundings)
 
 
-DESTINATIONS: dict[str, Make] = {"directory": _directory, "gallery": _gallery}
+def _managed_image(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Destination:
+    from builder.destinations.managed_image import ManagedImage
+
+    return ManagedImage(choice, image, surroundings)
+
+
+DESTINATIONS: dict[str, Make] = {"directory": _directory, "gallery": _gallery, "managedImage": _managed_image}
 
 
 def destinations_for(image: ImageSpec, surroundings: Surroundings) -> list[Destination]:

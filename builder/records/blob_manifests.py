@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from builder.azure.clouds import Cloud, current
-from builder.azure.credentials import Login
-from builder.azure.storage import credential_for
-from builder.errors import BuildError
 from builder.model.artifact import Manifest
+from builder.model.canonical import canonical
+from builder.records.containers import container_client, container_failed, ensure_container
 from builder.records.manifests import is_key, understood
 
 if TYPE_CHECKING:
-    from azure.core.exceptions import AzureError
     from azure.storage.blob import ContainerClient
-
-
-@lru_cache
-def _sign_in(cloud: Cloud) -> Login:
-    """One sign-in for all records of a process."""
-    return Login(cloud, os.environ)
-
-
-def container_address(where: Mapping[str, str], cloud: Cloud) -> str:
-    """The address of a container that a spec or build.yaml names by account, container, and perhaps endpoint."""
-    endpoint = where.get("endpoint") or f"https://{where['account']}.blob.{cloud.storage_suffix}"
-    return f"{endpoint.rstrip('/')}/{where['container']}"
 
 
 class BlobManifests:
@@ -50,42 +32,22 @@ class BlobManifests:
         except ResourceNotFoundError:
             return None
         except AzureError as error:
-            raise self._failed(error, "read") from error
+            raise container_failed(self._where, "read", error) from error
 
     def write(self, key: str, manifest: Manifest) -> None:
         """Keep a manifest, in place of an older one. Raises BuildError."""
-        from azure.core.exceptions import AzureError, ResourceExistsError
+        from azure.core.exceptions import AzureError
         from azure.storage.blob import ContentSettings
 
-        from builder.model.canonical import canonical
-
         settings = ContentSettings(content_type="application/json")
-        data = canonical(manifest.as_dict())
         container = self._container()
         try:
-            if not container.exists():
-                # Another run may make it in between
-                with suppress(ResourceExistsError):
-                    container.create_container()
-            container.upload_blob(key, data, overwrite=True, content_settings=settings)
+            ensure_container(container)
+            container.upload_blob(key, canonical(manifest.as_dict()), overwrite=True, content_settings=settings)
         except AzureError as error:
-            raise self._failed(error, "written") from error
+            raise container_failed(self._where, "written to", error) from error
 
     def _container(self) -> ContainerClient:
-        from azure.storage.blob import ContainerClient
-
         if self._client is None:
-            cloud = current(os.environ)
-            url = container_address(self._where, cloud)
-            credential = credential_for(url, cloud=cloud, login=_sign_in(cloud), environment=os.environ)
-            options: dict[str, Any] = {"connection_verify": str(cloud.ca_file)} if cloud.ca_file is not None else {}
-            self._client = ContainerClient.from_container_url(url, credential=credential, **options)
+            self._client = container_client(self._where)
         return self._client
-
-    def _failed(self, error: AzureError, what: str) -> BuildError:
-        return BuildError(
-            f"the records in container {self._where['container']} of {self._where['account']} can't be {what}",
-            code="records-unreadable",
-            hint="give the signed-in identity the role Storage Blob Data Contributor on that container",
-            detail=str(error.message or error),
-        )
