@@ -10,6 +10,7 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -143,6 +144,7 @@ def _ca_file(environment: Mapping[str, str]) -> Path | None:
     return Path(name) if name else None
 
 
+@lru_cache
 def _discovered(address: str, ca_file: Path | None) -> Cloud:
     import ssl
     import urllib.request

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from builder.azure.api_versions import api_version as pinned
 from builder.azure.clock import Clock, RealClock
 from builder.azure.clouds import Cloud, current
-from builder.azure.credentials import Login
+from builder.azure.credentials import Login, sign_in
 from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import GROUP_KIND, SUBSCRIPTION_KIND, ResourceId
+from builder.azure.names import check_name
 from builder.azure.operations import Operation
 from builder.azure.pipeline import Calls, ConnectionLost, Pipeline, Request
 from builder.errors import BuildError
@@ -104,7 +105,11 @@ class Azure:
         return self._object(Request("GET", url, f"GET {name}", doing, subscription=_subscription_of(path)))
 
     def put(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None) -> Operation:
-        """Make a resource, or bring it to what `body` says. Raises AzureError when that is refused."""
+        """Make a resource, or bring it to what `body` says.
+
+        Raises AzureError when that is refused, BuildError for a name that Azure doesn't allow.
+        """
+        check_name(id.kind, id.name)
         return self._write("PUT", id, body, stop)
 
     def patch(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None) -> Operation:
@@ -209,8 +214,8 @@ def make(subscription: str, cloud: Cloud, credential: TokenCredential, clock: Cl
 
 
 _LOCK = threading.Lock()
-_PIPELINES: dict[tuple[str, str], Pipeline] = {}
-_CONNECTIONS: dict[tuple[str, str, str], Azure] = {}
+_PIPELINES: dict[Login, Pipeline] = {}
+_CONNECTIONS: dict[tuple[Login, str], Azure] = {}
 
 
 def connect(
@@ -223,15 +228,15 @@ def connect(
     cloud is none, or when there is no single subscription.
     """
     given = os.environ if environment is None else environment
-    place = (given.get("AZURE_CLOUD", ""), given.get("AZURE_CA_BUNDLE", ""))
+    cloud = current(given)
+    login = sign_in(cloud, given)
     wanted = subscription or given.get("AZURE_SUBSCRIPTION_ID", "").strip()
     with _LOCK:
-        pipeline = _PIPELINES.get(place)
+        pipeline = _PIPELINES.get(login)
         if pipeline is None:
-            cloud = current(given)
-            pipeline = _PIPELINES[place] = Pipeline(cloud, Login(cloud, given), clock or RealClock())
+            pipeline = _PIPELINES[login] = Pipeline(cloud, login, clock or RealClock())
         wanted = wanted or _only_subscription(pipeline)
-        key = (*place, wanted.lower())
+        key = (login, wanted.lower())
         if key not in _CONNECTIONS:
             _CONNECTIONS[key] = Azure(wanted, pipeline)
         return _CONNECTIONS[key]

@@ -8,6 +8,7 @@ comes from a spec.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -262,6 +263,26 @@ class Login:
             self._credential, self.way = credential, way.name
             return token
         raise AzureError("nobody is signed in to Azure", code="azure-login", hint=_ADVICE, detail="\n".join(tried))
+
+
+_LOGINS: dict[tuple[Cloud, tuple[str, ...]], Login] = {}
+_LOGINS_LOCK = threading.Lock()
+# What decides who signs in, beside what ways need
+_ALSO = ("AZURE_TOKEN_CREDENTIALS", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "PATH")
+
+
+def sign_in(cloud: Cloud, environment: Mapping[str, str] | None = None) -> Login:
+    """The one login of this process to a cloud, for Resource Manager and storage alike; nothing is asked yet.
+
+    `environment` is the process's own by default.
+    """
+    given = os.environ if environment is None else environment
+    names = dict.fromkeys([*(name for way in WAYS for name in way.needs), *_ALSO])
+    key = (cloud, tuple(given.get(name, "") for name in names))
+    with _LOGINS_LOCK:
+        if key not in _LOGINS:
+            _LOGINS[key] = Login(cloud, given)
+        return _LOGINS[key]
 
 
 def _made(way: Way, around: Surroundings) -> TokenCredential:

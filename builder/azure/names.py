@@ -1,11 +1,10 @@
-"""Names in Azure: what each kind of resource allows, as a table, and names of our own that are the same on every try.
+"""Names in Azure: what each kind of resource allows, as a table.
 
 Rules: Azure's documentation of naming restrictions, and the gallery's troubleshooting pages.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -82,16 +81,3 @@ def check_name(kind: str, name: str) -> str:
     if problem is not None:
         raise BuildError(problem, code="azure-name")
     return name
-
-
-def own_name(kind: str, run: str, role: str) -> str:
-    """The name of something that a run makes. `role` says what it is for ("os-disk").
-
-    The same run and role have the same name: a call that is sent twice, or a resumed run, finds what is there.
-    """
-    digest = hashlib.sha256(f"{run}\0{role}".encode()).hexdigest()
-    if kind == "Microsoft.Storage/storageAccounts":
-        return f"build{digest[:19]}"
-    joint = "_" if kind == "Microsoft.Compute/galleries" else "-"
-    word = re.sub(r"[^a-z0-9]+", joint, role.lower()).strip(joint)[:40] or "part"
-    return check_name(kind, joint.join(("build", word, digest[:12])))

@@ -58,6 +58,8 @@ class Operation:
     again: Callable[[threading.Event | None], Answer] | None = field(default=None, repr=False)
     _result: dict[str, Any] | None = field(default=None, repr=False)
     _error: AzureError | None = field(default=None, repr=False)
+    # Why the last look at it failed, which says nothing about the operation itself
+    _lost: AzureError | None = field(default=None, repr=False)
     _restarts: int = 0
 
     def take(self, answer: Answer) -> Operation:
@@ -106,9 +108,10 @@ class Operation:
         return self.result()
 
     def result(self) -> dict[str, Any]:
-        """What an ended operation yielded. Raises its AzureError when it failed."""
-        if self._error is not None:
-            raise self._error
+        """What an ended operation yielded. Raises its AzureError when it failed, or when it can't be looked at."""
+        error = self._error or self._lost
+        if self._result is None and error is not None:
+            raise error
         if self._result is None:
             raise BuildError(f"the operation to {self.doing} has not ended", code="azure-running")
         return self._result
@@ -126,18 +129,21 @@ class Operation:
         """One poll, with what its answer calls for."""
         if self.ended:
             return
+        self._lost = None
         try:
             self._poll(stop, on_progress)
         except NotFound:
             # Azure forgets operations after some days; the resource itself still tells
             self._from_resource(stop)
 
-    def look_or_fail(self, stop: threading.Event | None, on_progress: OnProgress | None) -> None:
-        """One poll whose refusal is this operation's own end: others that are followed beside it go on."""
+    def look(self, stop: threading.Event | None, on_progress: OnProgress | None) -> bool:
+        """One poll. Whether another makes sense; where it can't be looked at, what is followed beside it goes on."""
         try:
             self._look(stop, on_progress)
         except AzureError as error:
-            self._error = error
+            self._lost = error
+            return False
+        return not self.ended
 
     def _poll(self, stop: threading.Event | None, on_progress: OnProgress | None) -> None:
         if self.status_url:
@@ -255,8 +261,7 @@ def _follow(
         moment, number, operation = heapq.heappop(due)
         late = deadline is not None and moment > deadline
         pipeline.pause((deadline if late and deadline is not None else moment) - clock.now(), stop)
-        operation.look_or_fail(stop, on_progress)
-        if operation.ended:
+        if not operation.look(stop, on_progress):
             continue
         if late:
             raise OperationTimeout(

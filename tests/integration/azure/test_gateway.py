@@ -397,3 +397,24 @@ def test_waiting_can_be_interrupted(azure: Simulator, gateway: Azure) -> None:
     with pytest.raises(Interrupted):
         operation.wait(stop=stop, on_progress=watch)
     assert len(seen) == 5
+
+
+def test_an_operation_that_cannot_be_looked_at_is_not_lost(azure: Simulator, gateway: Azure) -> None:
+    """The others beside it are followed to their ends, and it is found again later."""
+    azure.faults.add(Fault("GET Microsoft.Compute/capsOperations", "refuse", status=403, code="AuthorizationFailed"))
+    gallery = gateway.put(of(gateway, "galleries", "corp"), GALLERY)
+    disk = gateway.put(of(gateway, "disks", "d"), EMPTY_DISK)
+    with pytest.raises(AzureError, match="AuthorizationFailed"):
+        wait_all([gallery, disk])
+
+    assert disk.ended
+    assert not gallery.ended
+    assert gallery.wait()["name"] == "corp"
+
+
+def test_a_name_that_azure_refuses_is_not_even_sent(azure: Simulator, gateway: Azure) -> None:
+    mark = len(azure.traffic.pairs)
+    with pytest.raises(BuildError, match="no dash"):
+        gateway.put(of(gateway, "galleries", "corp-images"), GALLERY)
+
+    assert azure.traffic.pairs[mark:] == []

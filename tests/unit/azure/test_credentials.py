@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builder.azure.clouds import CLOUDS
-from builder.azure.credentials import WAYS, Login, allowed_ways
+from builder.azure.credentials import WAYS, Login, allowed_ways, sign_in
 from builder.azure.errors import AzureError
 
 SCOPE = "https://management.azure.com/.default"
@@ -62,3 +62,12 @@ def test_what_somebody_set_up_comes_before_what_is_tried() -> None:
     meant = [way.meant for way in WAYS]
 
     assert meant == sorted(meant, reverse=True)
+
+
+def test_a_process_signs_in_once_to_a_cloud(tmp_path: Path) -> None:
+    cloud = CLOUDS["AzureCloud"]
+    one = sign_in(cloud, {"PATH": str(tmp_path), "HOME": "a"})
+
+    assert sign_in(cloud, {"PATH": str(tmp_path), "HOME": "b"}) is one
+    assert sign_in(CLOUDS["AzureChinaCloud"], {"PATH": str(tmp_path)}) is not one
+    assert sign_in(cloud, {"PATH": str(tmp_path), "AZURE_CLIENT_SECRET": "s"}) is not one

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from builder.azure.names import NAMES, check_name, name_problem, own_name
+from builder.azure.names import check_name, name_problem
 from builder.errors import BuildError
 
 VERSION = "Microsoft.Compute/galleries/images/versions"
@@ -37,16 +35,3 @@ def test_refused(kind: str, name: str) -> None:
     with pytest.raises(BuildError, match="at most") as caught:
         check_name(kind, name)
     assert caught.value.code == "azure-name"
-
-
-OWN = sorted(kind for kind in NAMES if kind.startswith("Microsoft.") and kind != VERSION)
-
-
-@given(st.sampled_from(OWN), st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
-def test_own_names_fit_and_are_the_same_every_time(kind: str, run: str, role: str, other: str) -> None:
-    name = own_name(kind, run, role)
-
-    assert name_problem(kind, name) is None
-    assert own_name(kind, run, role) == name
-    assert (own_name(kind, run, other) == name) == (role == other)
-    assert (own_name(kind, other, role) == name) == (run == other)
