@@ -83,6 +83,7 @@ def offline_facts(image: ImageSpec) -> MachineFacts:
     machine = wanted_machine(image, location=region_as_written(image))
     controllers = tuple(dict.fromkeys(("SCSI", machine.controller)))
     traits = Traits(machine.location, machine.security.type, controllers, machine.accelerated_networking)
-    return MachineFacts(
-        source={"kind": image.source.kind, "name": image.source.kind, **image.source.values}, traits=traits
-    )
+    values = image.source.values
+    words = ":".join(str(value) for value in values.values() if isinstance(value, str))
+    source = {**values, "kind": image.source.kind, "name": f"{image.source.kind} {words}".rstrip()}
+    return MachineFacts(source=source, traits=traits)

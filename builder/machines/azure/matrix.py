@@ -70,6 +70,7 @@ FORBIDDEN = (
          "security"),
     _row("managed-source-security", lambda case: case.source == "managedImage" and case.security != STANDARD, "machine",
          "security"),
+    _row("managed-source-arm64", lambda case: case.source == "managedImage" and case.architecture == "arm64", "source"),
     _row("blob-confidential", lambda case: case.source == "blob" and case.security == CONFIDENTIAL, "machine",
          "security"),
     _row("generalized-disks", lambda case: case.loose_generalized

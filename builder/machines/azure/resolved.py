@@ -152,6 +152,5 @@ class ResolvedMachine:
         """What the result depends on, as JSON: an input ("machine") of the first step."""
         found: dict[str, Any] = {"security": {key: value for key, value in asdict(self.security).items() if value}}
         found["controller"] = self.controller
-        if self.licence:
-            found["licence"] = self.licence
-        return found
+        given = {"licence": self.licence, "userData": self.user_data, "customData": self.custom_data}
+        return found | {key: value for key, value in given.items() if value}

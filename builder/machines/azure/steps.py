@@ -66,7 +66,7 @@ def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
     name = source.get("name") or f"image {source.get('image')} {source.get('version', '')}".rstrip()
     places = {key: image.place(*image.source.path, key) for key in image.source.values}
     written = {"machine": (), "machine.security": ("security",), "machine.controller": ("diskController",),
-               "machine.licence": ("licenseType",)}  # fmt: skip
+               "machine.licence": ("licenseType",), **{f"machine.{key}": (key,) for key in DATA_FILES}}  # fmt: skip
     places |= {key: image.place(*machine.path, *path) for key, path in written.items()}
     return Step(
         stage=Stage.PREPARE,
