@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builder.azure.clouds import CLOUDS
-from builder.azure.credentials import WAYS, Login, allowed_ways, sign_in
+from builder.azure.credentials import WAYS, Login, Way, allowed_ways, sign_in
 from builder.azure.errors import AzureError
 
 SCOPE = "https://management.azure.com/.default"
@@ -71,3 +71,11 @@ def test_a_process_signs_in_once_to_a_cloud(tmp_path: Path) -> None:
     assert sign_in(cloud, {"PATH": str(tmp_path), "HOME": "b"}) is one
     assert sign_in(CLOUDS["AzureChinaCloud"], {"PATH": str(tmp_path)}) is not one
     assert sign_in(cloud, {"PATH": str(tmp_path), "AZURE_CLIENT_SECRET": "s"}) is not one
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_every_way_is_documented_with_its_variables(way: Way) -> None:
+    page = (Path(__file__).parents[3] / "docs/azure-access.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| {way.name} |"))
+
+    assert [name for name in way.needs if f"`{name}" not in row] == []
