@@ -29,7 +29,18 @@ def _managed_image(choice: Choice, image: ImageSpec, surroundings: Surroundings)
     return ManagedImage(choice, image, surroundings)
 
 
-DESTINATIONS: dict[str, Make] = {"directory": _directory, "gallery": _gallery, "managedImage": _managed_image}
+def _blob(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Destination:
+    from builder.destinations.blob import Blob
+
+    return Blob(choice, image)
+
+
+DESTINATIONS: dict[str, Make] = {
+    "directory": _directory,
+    "gallery": _gallery,
+    "managedImage": _managed_image,
+    "blob": _blob,
+}
 
 
 def destinations_for(image: ImageSpec, surroundings: Surroundings) -> list[Destination]:

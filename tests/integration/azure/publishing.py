@@ -4,6 +4,7 @@ executor and destinations. Only the machine is made for tests: what it captures 
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from builder.apply.executor import Executor, Options, Outcome, Tools
 from builder.azure.connection import Azure
 from builder.azure.ids import ResourceId, compute, group_id
+from builder.destinations.base import Destination
 from builder.destinations.registry import destinations_for
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
@@ -29,6 +31,7 @@ from builder.plan.selection import PlanOptions
 from builder.records.store import Store
 from builder.spec.loader import Loaded, load
 from tests.azure import Simulator
+from tests.azure.blobs import ACCOUNT, Blobs
 from tests.integration.azure.connection import connected
 
 GIB = 1024**3
@@ -160,6 +163,27 @@ class Project:
         self.root.mkdir(exist_ok=True)
         (self.root / "build.yaml").write_text(f"specs: ['*.image.yaml']\n{build}")
         (self.root / "web.image.yaml").write_text(SPEC.format(to=to, publish=publish, more=more))
+
+    @property
+    def blobs(self) -> Blobs:
+        assert self.simulator.blobs is not None
+        return self.simulator.blobs
+
+    @property
+    def container(self) -> str:
+        """One Azurite serves all tests: each has a container of its own."""
+        return f"c{hashlib.sha256(str(self.root).encode()).hexdigest()[:20]}"
+
+    @property
+    def blob(self) -> str:
+        return f"blob: {{account: {ACCOUNT}, container: {self.container}, endpoint: '{self.blobs.endpoint}'}}"
+
+    def image(self) -> ImageSpec:
+        return self.loaded().documents[0].render("0.0.0")
+
+    def destinations(self) -> list[Destination]:
+        found: list[Destination] = self._destinations(self.loaded())(self.image())
+        return found
 
     def loaded(self) -> Loaded:
         return load([self.root])
