@@ -115,7 +115,8 @@ def _uploaded(azure: Azure, context: StepContext, disk: CapturedDisk, target: Re
         context.run.effect("upload", resource=str(id)),
     ):
         done = upload_disk(azure, id, source, body, manner, stop=stop)
-    context.log(f"{disk.name} is there already" if done is None else f"sent {done.sent} bytes, {done.kept} were there")
+    how = "it is there already" if done is None else f"{done.sent} bytes sent, {done.kept} were there"
+    context.log(f"{disk.name}: {how}")
     return {"id": str(id)}
 
 

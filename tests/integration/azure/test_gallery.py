@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.model.plan import Action
 from tests.azure import Simulator
-from tests.integration.azure.publishing import Project
+from tests.integration.azure.publishing import GALLERY, LOCATION, Project
 
 
 @pytest.fixture
@@ -56,3 +57,97 @@ def test_a_plan_reads_three_times_and_writes_nothing(project: Project, azure: Si
 
     assert azure.traffic.writes(mark) == []
     assert sum(azure.traffic.counts(mark).values()) == 3
+
+
+def existing(project: Project, **changes: object) -> None:
+    """A gallery and a definition that somebody made before."""
+    group = project.definition.group_id
+    project.azure.put(group, {"location": LOCATION}).wait()
+    project.azure.put(project.definition.parent, {"location": LOCATION, "properties": {}}).wait()
+    properties = {
+        "osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2", "architecture": "x64",
+        "identifier": {"publisher": "p", "offer": "o", "sku": "s"},
+        "features": [{"name": "SecurityType", "value": "Standard"}],
+    }  # fmt: skip
+    project.azure.put(project.definition, {"location": LOCATION, "properties": {**properties, **changes}}).wait()
+
+
+DIFFERING = (
+    ({"osType": "Windows"}, "", "has osType Windows, and the spec wants Linux", 3),
+    ({"osState": "Specialized"}, "", "has osState Specialized, and the spec wants Generalized", 1),
+    ({"hyperVGeneration": "V1"}, "", "has hyperVGeneration V1, and the spec wants V2", 3),
+    ({"architecture": "Arm64"}, "", "has architecture Arm64, and the spec wants x64", 3),
+    ({}, "publisher: us", "has identifier.publisher p, and the spec wants us", 10),
+    ({}, "securityType: TrustedLaunchSupported", "has SecurityType Standard, and the spec wants TrustedLaunchSupp", 10),
+    ({}, "diskControllers: [SCSI, NVMe]", "has DiskControllerTypes SCSI, and the spec wants SCSI, NVMe", 10),
+    ({}, "acceleratedNetworking: true", "has IsAcceleratedNetworkSupported False, and the spec wants True", 10),
+    ({}, "eula: ours", "has eula None, and the spec wants ours", 10),
+)
+
+
+@pytest.mark.parametrize(("changes", "properties", "message", "line"), DIFFERING)
+def test_an_immutable_property_that_differs_blocks_with_both_values(
+    project: Project, changes: dict[str, object], properties: str, message: str, line: int
+) -> None:
+    existing(project, **changes)
+    project.write(GALLERY.replace("regions:", f"properties: {{{properties}}}, regions:") if properties else GALLERY)
+    reasons = project.decided().reasons
+
+    assert [reason.code for reason in reasons] == ["definition-differs"]
+    assert message in reasons[0].message
+    assert reasons[0].place is not None
+    assert reasons[0].place.line == line
+
+
+def test_a_definition_that_agrees_is_adopted_as_it_is(project: Project) -> None:
+    existing(project, description="theirs")
+    assert [change.kind for change in project.decided().changes] == ["version"]
+    project.apply()
+
+    properties = project.azure.get(project.definition)["properties"]
+    assert (properties["description"], properties["identifier"]["publisher"]) == ("theirs", "p")
+    assert project.decided().action == Action.NONE
+
+
+PLAN = {"name": "server", "product": "offer", "publisher": "contoso"}
+UNSUITED = (
+    ({"security": "TrustedLaunch"}, GALLERY, "definition-security", "SecurityType Standard"),
+    ({"plan": PLAN}, GALLERY, "definition-plan", "has purchase plan none"),
+    ({"where": "francecentral"}, GALLERY, "gallery-location", "built in francecentral"),
+    ({}, GALLERY.replace("westeurope, ", ""), "gallery-regions", "leave out westeurope"),
+    ({}, GALLERY.replace("regions:", "location: francecentral, regions:"), "gallery-location", "is in westeurope"),
+    ({}, GALLERY.replace("regions:", "endOfLife: '2025-01-01', regions:"), "end-of-life", "is over"),
+)
+
+
+@pytest.mark.parametrize(("traits", "spec", "code", "message"), UNSUITED)
+def test_what_azure_would_refuse_blocks_before_anything_is_built(
+    project: Project, azure: Simulator, traits: dict[str, Any], spec: str, code: str, message: str
+) -> None:
+    existing(project)
+    project.write(spec)
+    project.with_traits(**traits)
+    mark = len(azure.traffic.pairs)
+    reasons = project.decided().reasons
+
+    assert [reason.code for reason in reasons] == [code]
+    assert message in reasons[0].message
+    assert azure.traffic.writes(mark) == []
+
+
+def test_a_purchase_plan_goes_from_the_source_to_the_definition(project: Project) -> None:
+    project.with_traits(plan=PLAN | {"promotionCode": "x"})
+    (publish,) = [item.step for item in project.decided().steps if item.step.kind == "publish.gallery"]
+
+    assert publish.inputs["properties"]["purchasePlan"] == PLAN
+
+
+def test_tags_fit_in_azures_limits(project: Project) -> None:
+    ours = ", ".join(f"own{number}: x" for number in range(35))
+    theirs = ", ".join(f"more{number}: x" for number in range(10))
+    project.write(publish=f"version: auto\n  tags: {{{theirs}}}", more=f"tags: {{{ours}}}")
+
+    assert [reason.code for reason in project.decided().reasons] == ["too-many-tags"]
+    project.write(publish=f"version: auto\n  tags: {{long: {'y' * 256}}}")
+    project.apply()
+    assert project.version("1.0.0")["tags"]["long"] == "y" * 256
