@@ -21,6 +21,7 @@ TOOL = "build-tool"
 ROLE = "build-role"
 DISKS = "build-disks"
 MANIFEST = "build-manifest"
+VERSION = "build-version"
 
 # Azure's limits: 50 tags, names of 512 characters (128 on storage accounts), values of 256
 MOST_TAGS = 50

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
@@ -20,7 +20,8 @@ from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Step
 from builder.records.manifests import manifests_in
 
-VERSION = f"{tag_names.PREFIX}version"
+if TYPE_CHECKING:
+    from builder.azure.connection import Azure
 
 
 def kept_tags() -> dict[str, str]:
@@ -61,22 +62,57 @@ def tag_differences(body: Mapping[str, Any], wanted: Mapping[str, str]) -> list[
     ]
 
 
+def ensure_group(azure: Azure, id: ResourceId, location: str, context: StepContext) -> None:
+    """Make the resource group that a resource is to stand in, where it is missing."""
+    if azure.find(id.group_id) is None:
+        context.log(f"making {id.group_id.short}")
+        body = {"location": location, "tags": kept_tags()}
+        azure.put(id.group_id, body, stop=context.run.stop).wait(stop=context.run.stop)
+
+
+def location_of(azure: Azure, id: ResourceId, step: Step) -> str:
+    """Where a resource is made: as the step says, else where its group is. Raises BuildError when nothing says."""
+    found = str(step.inputs["location"])
+    group = azure.find(id.group_id) if not found else None
+    if not found and group is None:
+        raise BuildError(
+            f"{id.group_id.short} doesn't exist, and nothing says in which region to make it",
+            code="destination-location",
+            where=step.place,
+            hint="write `location`",
+        )
+    return found or str((group or {})["location"])
+
+
 def promote_resource(step: Step, context: StepContext) -> None:
     """The tag says that the version's tests have passed, and its record has their results."""
     id = ResourceId.parse(step.inputs["id"])
-    azure = connection(id.subscription)
-    tags = azure.get(id).get("tags") or {}
+    promote(step, context, [id], connection(id.subscription))
+    if str(id) not in context.locations:
+        context.locations.append(str(id))
+
+
+def promote(step: Step, context: StepContext, ids: Sequence[ResourceId], azure: Azure) -> None:
+    """The tags of all resources of a version say that its tests have passed; its record has their results."""
+    tags: Mapping[str, str] = azure.get(ids[0]).get("tags") or {}
     if not manifests.is_of(tags, context.run.image.name):
-        raise BuildError(f"{id.name} was {FOREIGN}: it is left alone", code="foreign-version")
+        raise BuildError(f"{ids[0].name} was {FOREIGN}: it is left alone", code="foreign-version")
     store = manifests_in(step.inputs["records"], context.run.image.root)
     key = tags.get(tag_names.MANIFEST, "")
     recorded = store.read(key) if store is not None and context.checks else None
     if store is not None and recorded is not None:
         store.write(key, replace(recorded, tests=tuple(vars(check) for check in context.checks)))
-    with context.run.effect("promote", version=step.inputs["version"], resource=str(id)):
-        azure.patch(id, {"tags": {**tags, tag_names.STATE: manifests.PROMOTED}}).wait(stop=context.run.stop)
-    if str(id) not in context.locations:
-        context.locations.append(str(id))
+    with context.run.effect("promote", version=step.inputs["version"], resource=str(ids[0])):
+        change_tags(azure, ids, {tag_names.STATE: manifests.PROMOTED}, context)
+
+
+def change_tags(azure: Azure, ids: Sequence[ResourceId], changes: Mapping[str, str], context: StepContext) -> None:
+    """Add tags to resources, or give them other values."""
+    from builder.azure.operations import wait_all
+
+    stop = context.run.stop
+    begun = [azure.patch(id, {"tags": {**(azure.get(id).get("tags") or {}), **changes}}, stop=stop) for id in ids]
+    wait_all(begun, stop=stop)
 
 
 def retire_resource(step: Step, context: StepContext) -> None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute, group_id
+from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
 from builder.destinations.azure_follow import connection
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
-    VERSION,
-    kept_tags,
+    change_tags,
+    ensure_group,
+    location_of,
     locations_differ,
     promote_resource,
     retire_resource,
@@ -94,7 +96,7 @@ class ManagedImage:
         base = self._values.get("name", image.name)
         for body in bodies:
             tags = body.get("tags") or {}
-            name = tags.get(VERSION, "") if manifests.is_of(tags, image.name) else ""
+            name = tags.get(tag_names.VERSION, "") if manifests.is_of(tags, image.name) else ""
             if not name and str(body["name"]).startswith(f"{base}-"):
                 name = str(body["name"]).removeprefix(f"{base}-")
             if is_version(name):
@@ -142,7 +144,7 @@ class ManagedImage:
 
     def _id(self, choice: Choice, image: ImageSpec, version: str) -> ResourceId:
         name = versioned(str(choice.values.get("name", image.name)), version)
-        return compute(self._azure().subscription, choice.values["resourceGroup"], "images", name)
+        return compute(self._azure().subscription, choice.values["resourceGroup"], "images", check_name(IMAGES, name))
 
     def _common(self, id: ResourceId, image: ImageSpec, version: str) -> dict[str, Any]:
         return {
@@ -237,15 +239,15 @@ def _publish(step: Step, context: StepContext) -> None:
             return
         # An image is made in a minute: what an earlier run left half made is made anew
         azure.delete(id, stop=stop).wait(stop=stop)
-    location = str(step.inputs["location"]) or str(azure.get(id.group_id)["location"])
-    _ensure_group(azure, id, location, context)
+    location = location_of(azure, id, step)
+    ensure_group(azure, id, location, context)
     key = key_of(manifest.image, manifest.version, context.run.id) if step.inputs["records"] else ""
     state = manifests.HELD if step.inputs["held"] else manifests.PROMOTED
     tags = manifests.version_tags(manifest, run=context.run.id, state=state, record=key, extra=step.inputs["tags"])
     with disk_sources(azure, context, id, location) as sources:
         new = {
             "location": location,
-            "tags": tags | {VERSION: manifest.version},
+            "tags": tags | {tag_names.VERSION: manifest.version},
             "properties": _properties(step, context, sources),
         }
         store = manifests_in(step.inputs["records"], context.run.image.root)
@@ -254,12 +256,6 @@ def _publish(step: Step, context: StepContext) -> None:
         with context.run.effect("publish", version=manifest.version, resource=str(id)):
             azure.put(id, new, stop=stop).wait(stop=stop)
     context.locations.append(str(id))
-
-
-def _ensure_group(azure: Azure, id: ResourceId, location: str, context: StepContext) -> None:
-    if azure.find(id.group_id) is None:
-        context.log(f"making {id.group_id.short}")
-        azure.put(id.group_id, {"location": location, "tags": kept_tags()}).wait(stop=context.run.stop)
 
 
 def _properties(step: Step, context: StepContext, sources: list[Source]) -> dict[str, Any]:
@@ -296,10 +292,8 @@ def _promote(step: Step, context: StepContext) -> None:
 
 def _update(step: Step, context: StepContext) -> None:
     id = ResourceId.parse(step.inputs["id"])
-    azure = connection(id.subscription)
-    tags = azure.get(id).get("tags") or {}
     with context.run.effect("update", version=step.inputs["version"], resource=str(id)):
-        azure.patch(id, {"tags": {**tags, **step.inputs["tags"]}}).wait(stop=context.run.stop)
+        change_tags(connection(id.subscription), [id], step.inputs["tags"], context)
 
 
 def _retire(step: Step, context: StepContext) -> None:

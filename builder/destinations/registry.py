@@ -7,7 +7,6 @@ from collections.abc import Callable
 from builder.destinations.base import Destination
 from builder.destinations.directory import Directory
 from builder.destinations.surroundings import Surroundings
-from builder.destinations.unsupported import Unsupported
 from builder.model.spec import Choice, ImageSpec
 
 Make = Callable[[Choice, ImageSpec, Surroundings], Destination]
@@ -35,18 +34,21 @@ def _blob(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Desti
     return Blob(choice, image)
 
 
+def _snapshots(choice: Choice, image: ImageSpec, surroundings: Surroundings) -> Destination:
+    from builder.destinations.snapshot import Snapshots
+
+    return Snapshots(choice, image, surroundings)
+
+
 DESTINATIONS: dict[str, Make] = {
     "directory": _directory,
     "gallery": _gallery,
     "managedImage": _managed_image,
+    "snapshot": _snapshots,
     "blob": _blob,
 }
 
 
 def destinations_for(image: ImageSpec, surroundings: Surroundings) -> list[Destination]:
-    """Where an image is published. One that this version can't serve raises BuildError when it is used."""
-    found: list[Destination] = []
-    for choice in image.publish.to:
-        make = DESTINATIONS.get(choice.kind)
-        found.append(make(choice, image, surroundings) if make else Unsupported(choice, tuple(DESTINATIONS)))
-    return found
+    """Where an image is published. Nothing is asked yet."""
+    return [DESTINATIONS[choice.kind](choice, image, surroundings) for choice in image.publish.to]

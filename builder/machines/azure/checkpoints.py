@@ -54,7 +54,8 @@ def sort_out(snapshots: Iterable[Json], location: str, now: float) -> Kept:
         expires = tag.moment(str(tags.get(tag.EXPIRES, "")))
         if not tag.is_ours(tags) or snapshot.get("location") != location or not _is_done(snapshot):
             continue
-        if expires is not None and expires <= now:
+        # One that was published is a version's, whoever keeps both in one group
+        if (expires is not None and expires <= now) or tag.VERSION in tags:
             continue
         for name in (tag.STEP, tag.DIGEST):
             if name in tags:

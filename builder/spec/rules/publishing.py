@@ -22,6 +22,7 @@ DEFINITIONS_OF = {
 IDENTIFIED_BY = {
     "gallery": ("subscription", "resourceGroup", "gallery", "definition"),
     "managedImage": ("subscription", "resourceGroup", "name"),
+    "snapshot": ("subscription", "resourceGroup", "name"),
     "blob": ("account", "container", "prefix"),
     "directory": ("path",),
 }

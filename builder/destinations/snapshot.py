@@ -1,0 +1,312 @@
+"""Snapshots as a destination: one for each disk, told apart by the version in their names and their tags.
+
+A version is whole once all its snapshots are, with their data copied. Azure changes nothing of them but their tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from builder.azure import tags as tag_names
+from builder.azure.ids import ResourceId, compute, group_id
+from builder.azure.names import check_name
+from builder.destinations import azure_manifests as manifests
+from builder.destinations.azure_disks import Source, disk_sources
+from builder.destinations.azure_follow import connection
+from builder.destinations.azure_manifests import HERE
+from builder.destinations.azure_resources import (
+    change_tags,
+    ensure_group,
+    location_of,
+    locations_differ,
+    promote,
+    tag_differences,
+    taken,
+)
+from builder.destinations.azure_steps import as_rendered, publishing_step, versioned
+from builder.destinations.gallery_definition import OS_TYPES
+from builder.destinations.surroundings import Surroundings
+from builder.errors import BuildError
+from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
+from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
+from builder.model.run import StepContext
+from builder.model.spec import Choice, ImageSpec
+from builder.model.steps import KINDS, Change, Kind, Step
+from builder.model.version import is_version, version_key
+from builder.records.manifests import key_of, manifests_in
+
+if TYPE_CHECKING:
+    from builder.azure.connection import Azure
+
+SNAPSHOTS = "Microsoft.Compute/snapshots"
+PUBLISH, PROMOTE, UPDATE, RETIRE = (f"{word}.snapshot" for word in ("publish", "promote", "update", "retire"))
+# Which disk it is ("os", "data-0"), and which ones the version has
+DISK, DISKS = f"{tag_names.PREFIX}disk", f"{tag_names.PREFIX}version-disks"
+COPY_SECONDS = 5.0
+
+Bodies = Mapping[str, Mapping[str, Any]]
+
+
+class Snapshots:
+    """One `snapshot` destination of a spec."""
+
+    kind = "snapshot"
+
+    def __init__(self, choice: Choice, image: ImageSpec, surroundings: Surroundings) -> None:
+        values = choice.values
+        where = f" in {values['subscription']}" if "subscription" in values else ""
+        self.name = f"snapshots {values['resourceGroup']}/{values.get('name', image.name)}{where}"
+        self._choice = choice
+        self._values = values
+        self._surroundings = surroundings
+        self._bodies: Mapping[str, Bodies] = {}
+
+    def observe(self, image: ImageSpec) -> Published:
+        """The versions among the snapshots of the resource group. Raises AzureError."""
+        azure = connection(self._values.get("subscription"))
+        group = group_id(azure.subscription, self._values["resourceGroup"])
+        self._bodies = bodies = _versions(azure, group, image.name)
+        known = manifests.manifests_of(
+            (_seen(version, disks, image) for version, disks in bodies.items() if "os" in disks),
+            manifests_in(self._surroundings.records, image.root),
+        )
+        listed = [
+            PublishedVersion(version, known[version], str(disks["os"]["id"]), _state(disks))
+            for version, disks in bodies.items()
+            if version in known
+        ]
+        listed.sort(key=lambda item: version_key(item.version))
+        return Published(self.name, tuple(listed))
+
+    def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
+        """Snapshots stand where the disks are."""
+        return tuple(locations_differ(self._choice, self.name, image, traits))
+
+    def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
+        """One step: all snapshots. Held back, a tag says so."""
+        choice = as_rendered(self._choice, image)
+        inputs = {
+            **self._inputs(image, version),
+            "base": versioned(str(choice.values.get("name", image.name)), version),
+            "location": choice.values.get("location") or ("" if traits.where == HERE else traits.where),
+            "incremental": choice.values["incremental"],
+            "held": held,
+        }
+        title = f"publish {image.name} {version} to {self.name}"
+        changes = [Change("create", "snapshots", f"{choice.values['resourceGroup']}/{inputs['base']}")]
+        return [publishing_step(PUBLISH, title, inputs, changes, image.place(*choice.path))]
+
+    def _inputs(self, image: ImageSpec, version: str) -> dict[str, Any]:
+        subscription = connection(self._values.get("subscription")).subscription
+        return {
+            "destination": self.name,
+            "version": version,
+            "group": str(group_id(subscription, self._values["resourceGroup"])),
+            "tags": manifests.spec_tags(image),
+            "records": {kind: dict(where) for kind, where in self._surroundings.records.items()},
+        }
+
+    def _change(self, kind: str, action: str, image: ImageSpec, version: str, details: list[str]) -> Step:
+        word = kind.partition(".")[0]
+        name = f"{self._values['resourceGroup']}/{self._values.get('name', image.name)} {version}"
+        changes = [Change(action, "snapshots", name, detail) for detail in details or [""]]
+        title = f"{word} {image.name} {version} in {self.name}"
+        place = image.place(*self._choice.path)
+        return publishing_step(kind, title, self._inputs(image, version), changes, place)
+
+    def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
+        """One step: the tags say that its tests have passed."""
+        return [self._change(PROMOTE, "change", image, version, ["passed its tests"])]
+
+    def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
+        """At most one step: the tags."""
+        disks = self._bodies.get(version, {})
+        wanted = manifests.spec_tags(image)
+        found = {str(item): None for body in disks.values() for item in tag_differences(body, wanted)}
+        return [self._change(UPDATE, "change", image, version, list(found))] if found else []
+
+    def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
+        """One step a version: its snapshots are deleted."""
+        return [self._change(RETIRE, "delete", image, version, []) for version in versions]
+
+    def artifact(self, version: PublishedVersion) -> Artifact:
+        """The snapshots themselves."""
+        assert version.manifest is not None
+        manifest, disks = version.manifest, self._bodies[version.version]
+        captured = tuple(
+            CapturedDisk(word, _lun(word), int(body["properties"].get("diskSizeBytes") or 0), "", 0, None, body["id"])
+            for word, body in disks.items()
+        )
+        return Artifact(manifest.image, manifest.digest, manifest.generalized, captured)
+
+
+def _lun(word: str) -> int | None:
+    return None if word == "os" else int(word.removeprefix("data-"))
+
+
+def _versions(azure: Azure, group: ResourceId, image: str) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The snapshots of an image's versions, by version and disk; the OS disk first, then by LUN."""
+    from builder.azure.errors import NotFound
+
+    try:
+        bodies = azure.list(group, SNAPSHOTS)
+    except NotFound:
+        return {}
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for body in bodies:
+        tags = body.get("tags") or {}
+        version, word = tags.get(tag_names.VERSION, ""), tags.get(DISK, "")
+        if manifests.is_of(tags, image) and is_version(version) and (word == "os" or word[5:].isdigit()):
+            found.setdefault(version, {})[word] = body
+    return {version: dict(sorted(disks.items(), key=lambda item: (_lun(item[0]) is not None, _lun(item[0]) or 0)))
+            for version, disks in found.items()}  # fmt: skip
+
+
+def _seen(version: str, disks: Bodies, image: ImageSpec) -> manifests.Seen:
+    found = tuple(
+        ManifestDisk(word, _lun(word), int(body["properties"].get("diskSizeBytes") or 0), "", 0)
+        for word, body in disks.items()
+    )
+    return manifests.Seen(
+        version, disks["os"]["tags"], image.os.architecture, image.os.generation, image.generalize is not None, found
+    )
+
+
+def _is_done(body: Mapping[str, Any]) -> bool:
+    properties = body["properties"]
+    copied = float(properties.get("completionPercent", 100.0)) >= 100.0
+    return properties.get("provisioningState") in ("Succeeded", "Updating") and copied
+
+
+def _state(disks: Bodies) -> VersionState:
+    tags = disks["os"]["tags"]
+    if set(tags.get(DISKS, "").split()) != set(disks) or not all(map(_is_done, disks.values())):
+        return VersionState.UNFINISHED
+    return manifests.STATES.get(tags.get(tag_names.STATE, ""), VersionState.PROMOTED)
+
+
+def _publish(step: Step, context: StepContext) -> None:
+    """Make the snapshots that are missing, side by side, and wait until their data are copied."""
+    from builder.azure.operations import wait_all
+
+    assert context.manifest is not None
+    assert context.artifact is not None
+    manifest, stop = context.manifest(), context.run.stop
+    group = ResourceId.parse(step.inputs["group"])
+    azure = connection(group.subscription)
+    words = [disk.name for disk in context.artifact.disks]
+    ids = [_id(group, str(step.inputs["base"]), word) for word in words]
+    location = location_of(azure, ids[0], step)
+    ensure_group(azure, ids[0], location, context)
+    key = key_of(manifest.image, manifest.version, context.run.id) if step.inputs["records"] else ""
+    state = manifests.HELD if step.inputs["held"] else manifests.PROMOTED
+    tags = manifests.version_tags(manifest, run=context.run.id, state=state, record=key, extra=step.inputs["tags"])
+    tags |= {tag_names.VERSION: manifest.version, DISKS: " ".join(words)}
+    missing = [not _stands(azure, id, manifest.digest, context) for id in ids]
+    with disk_sources(azure, context, ids[0], location) as sources:
+        if not sources:
+            raise BuildError(
+                f"a snapshot can't be made of {ResourceId.parse(context.artifact.resource).short}",
+                code="artifact-unsuitable",
+                hint="build anew (--rebuild), with the snapshot among the destinations",
+            )
+        store = manifests_in(step.inputs["records"], context.run.image.root)
+        if store is not None:
+            store.write(key, manifest)
+        with context.run.effect("publish", version=manifest.version, resource=str(ids[0])):
+            begun = [
+                azure.put(id, _body(step, context, location, tags | {DISK: word}, source), stop=stop)
+                for id, word, source, new in zip(ids, words, sources, missing, strict=True)
+                if new
+            ]
+            wait_all(begun, stop=stop)
+            for id in ids:
+                _wait_for_data(azure, id, context)
+    context.locations.append(str(ids[0]))
+
+
+def _id(group: ResourceId, base: str, word: str) -> ResourceId:
+    name = check_name(SNAPSHOTS, f"{base}-{word}")
+    return compute(group.subscription, group.group, "snapshots", name)
+
+
+def _stands(azure: Azure, id: ResourceId, digest: str, context: StepContext) -> bool:
+    """Whether a snapshot is there already; one that failed is removed. Raises PlanStale for another content."""
+    body = azure.find(id)
+    if body is None:
+        return False
+    tags = body.get("tags") or {}
+    if not manifests.is_of(tags, context.run.image.name) or tags.get(tag_names.DIGEST) != digest:
+        raise taken(id)
+    if body["properties"].get("provisioningState") == "Failed":
+        azure.delete(id, stop=context.run.stop).wait(stop=context.run.stop)
+        return False
+    return True
+
+
+def _body(step: Step, context: StepContext, location: str, tags: Mapping[str, str], source: Source) -> dict[str, Any]:
+    image = context.run.image
+    if "uri" in source:
+        creation = {
+            "createOption": "Import",
+            "sourceUri": source["uri"],
+            "storageAccountId": source["storageAccountId"],
+        }
+    else:
+        creation = {"createOption": "Copy", "sourceResourceId": source["id"]}
+    properties: dict[str, Any] = {"creationData": creation, "incremental": step.inputs["incremental"]}
+    if tags[DISK] == "os":
+        properties |= {"osType": OS_TYPES[image.os.family], "hyperVGeneration": f"V{image.os.generation}"}
+    return {"location": location, "sku": {"name": "Standard_LRS"}, "tags": dict(tags), "properties": properties}
+
+
+def _wait_for_data(azure: Azure, id: ResourceId, context: StepContext) -> None:
+    """Incremental snapshots copy their data after their operation has ended; the source must stay until then."""
+    while not _is_done(body := azure.get(id)):
+        if body["properties"].get("provisioningState") == "Failed":
+            raise BuildError(f"snapshot {id.name} failed", code="azure-error", hint="run the same apply again")
+        percent = int(body["properties"].get("completionPercent") or 0)
+        context.progress(percent, 100, "per cent", id.name)
+        azure.clock.sleep(COPY_SECONDS, context.run.stop)
+        context.run.check_stop()
+
+
+def _standing(step: Step, context: StepContext) -> tuple[Azure, list[ResourceId]]:
+    """The snapshots of a version as they are now."""
+    group = ResourceId.parse(step.inputs["group"])
+    azure = connection(group.subscription)
+    disks = _versions(azure, group, context.run.image.name).get(str(step.inputs["version"]), {})
+    return azure, [ResourceId.parse(str(body["id"])) for body in disks.values()]
+
+
+def _promote(step: Step, context: StepContext) -> None:
+    azure, ids = _standing(step, context)
+    promote(step, context, ids, azure)
+    if str(ids[0]) not in context.locations:
+        context.locations.append(str(ids[0]))
+
+
+def _update(step: Step, context: StepContext) -> None:
+    azure, ids = _standing(step, context)
+    with context.run.effect("update", version=step.inputs["version"], group=step.inputs["group"]):
+        change_tags(azure, ids, step.inputs["tags"], context)
+
+
+def _retire(step: Step, context: StepContext) -> None:
+    from builder.azure.operations import wait_all
+
+    azure, ids = _standing(step, context)
+    if not ids:
+        context.log(f"{step.inputs['version']} is gone already")
+        return
+    with context.run.effect("retire", version=step.inputs["version"], group=step.inputs["group"]):
+        # The OS disk's goes last: as long as it stands, the rest is found as left of this version
+        wait_all([azure.delete(id) for id in ids[1:]], stop=context.run.stop)
+        azure.delete(ids[0]).wait(stop=context.run.stop)
+
+
+KINDS.register(Kind(PUBLISH, 1, _publish))
+KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(UPDATE, 1, _update))
+KINDS.register(Kind(RETIRE, 1, _retire))

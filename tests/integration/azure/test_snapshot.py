@@ -1,0 +1,83 @@
+"""Snapshots as a destination: one for each disk, whole when all are, retired together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.azure.ids import compute, group_id
+from builder.model.plan import Action
+from tests.azure import Simulator
+from tests.integration.azure.publishing import GALLERY, Project
+
+SNAPSHOT = "snapshot: {resourceGroup: images}"
+SNAPSHOTS = "Microsoft.Compute/snapshots"
+
+
+@pytest.fixture
+def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    found = Project(tmp_path / "project", azure)
+    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    found.write(SNAPSHOT)
+    found.still.luns = (3,)
+    return found
+
+
+def names(project: Project) -> list[str]:
+    group = group_id(project.azure.subscription, "images")
+    return sorted(body["name"] for body in project.azure.list(group, SNAPSHOTS))
+
+
+def test_a_version_is_a_snapshot_for_each_disk(project: Project) -> None:
+    project.write(SNAPSHOT, publish="version: auto\n  retain: {versions: 1}")
+    for content in ("first", "second"):
+        project.still.content = content
+        project.apply()
+
+    assert names(project) == ["web-1.0.1-data-3", "web-1.0.1-os"]
+    assert project.decided().action == Action.NONE
+
+
+def test_incremental_ones_are_waited_for(project: Project) -> None:
+    project.write("snapshot: {resourceGroup: images, incremental: true}")
+    project.apply()
+    body = project.azure.get(compute(project.azure.subscription, "images", "snapshots", "web-1.0.0-os"))
+
+    assert body["properties"]["completionPercent"] == 100
+    assert body["properties"]["hyperVGeneration"] == "V2"
+
+
+def test_a_version_that_lacks_a_disk_is_mended(project: Project) -> None:
+    project.apply()
+    project.azure.delete(compute(project.azure.subscription, "images", "snapshots", "web-1.0.0-data-3")).wait()
+
+    assert project.decided().version == "1.0.0"
+    project.apply()
+    assert names(project) == ["web-1.0.0-data-3", "web-1.0.0-os"]
+    assert project.decided().action == Action.NONE
+
+
+def test_tags_and_tests_are_changed_in_place(project: Project) -> None:
+    project.write(SNAPSHOT, more="test: [{provision: {}}]")
+    project.still.passes = False
+    with pytest.raises(Exception, match="doesn't boot"):
+        project.apply()
+    project.still.passes = True
+    project.apply()
+    project.write(SNAPSHOT, more="test: [{provision: {}}]", publish="version: auto\n  tags: {team: web}")
+    assert [change.detail for change in project.decided().changes] == ["tag team: none → web"]
+    project.apply()
+
+    assert project.decided().action == Action.NONE
+
+
+def test_a_gallery_publishes_from_them_later(project: Project) -> None:
+    project.apply()
+    project.write(f"{SNAPSHOT}\n    - {GALLERY}")
+    project.apply()
+    storage = project.version("1.0.0")["properties"]["storageProfile"]
+
+    assert storage["osDiskImage"]["source"]["id"].endswith("/snapshots/web-1.0.0-os")
+    assert [disk["lun"] for disk in storage["dataDiskImages"]] == [3]
+    assert len(project.still.captured) == 1
