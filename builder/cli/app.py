@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("validate", "builder.cli.validate", "Check specs and show every error with its place."),
     ("plan", "builder.cli.plan", "Show what apply would do, and why. Runs nothing."),
     ("apply", "builder.cli.apply", "Carry a plan out: build, test, publish."),
+    ("promote", "builder.cli.promote", "Let everybody take a version that was held back."),
     ("show", "builder.cli.show", "Show versions of an image, a run, or a saved plan."),
     ("inspect", "builder.cli.inspect", "Look whether a disk is ready for Azure, and mend a copy."),
     ("gc", "builder.cli.gc", "Remove what the local store needs no more."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -18,6 +19,22 @@ Environment = Annotated[
 Variables = Annotated[
     list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be given several times.")
 ]
+
+
+def confirm(question: str, *, unasked: str) -> None:
+    """Ask at the terminal: only the word `yes` goes on. `unasked` is what to do where nobody can be asked.
+
+    Raises BuildError ("not-confirmed").
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise BuildError("nobody can be asked here whether to go on", code="not-confirmed", hint=unasked)
+    try:
+        answer = input(f"{question} Only 'yes' goes on: ")
+    except EOFError:
+        answer = ""
+        print(file=sys.stderr)
+    if answer != "yes":
+        raise BuildError("not confirmed: nothing was done", code="not-confirmed")
 
 
 def parse_variables(given: list[str] | None) -> dict[str, str]:

@@ -106,7 +106,9 @@ def destinations_of(loaded: Loaded, *, offline: bool = False) -> Callable[[Image
     from builder.destinations.registry import destinations_for
     from builder.destinations.surroundings import Surroundings
 
-    surroundings = Surroundings(loaded.project.records)
+    # Without a place that all share, records stay with this checkout: tags tell the rest of the world enough
+    records = loaded.project.records or {"directory": {"path": loaded.project.store}}
+    surroundings = Surroundings(records)
     if offline:
         from builder.destinations.unseen import seen_offline
 
