@@ -243,7 +243,7 @@ class Gallery:
             "updates": [item.name for item in self._updates_of_definition(choice, image)],
             "publishing": profile,
             "encryptionSets": versions.encryption_sets(choice.values),
-            "confidential": image.machine.values.get("security", {}).get("encryption", ""),
+            "confidential": _confidential(image),
             "blockDeletion": choice.values["blockDeletionBeforeEndOfLife"],
             "held": held,
         }
@@ -324,6 +324,7 @@ class Gallery:
             inputs = {
                 "publishing": profile,
                 "encryptionSets": versions.encryption_sets(choice.values),
+                "confidential": _confidential(image),
                 "blockDeletion": choice.values["blockDeletionBeforeEndOfLife"],
                 "removed": versions.removed_regions(body, profile),
             }
@@ -367,6 +368,11 @@ class Gallery:
             for disk in manifest.disks
         )
         return Artifact(manifest.image, manifest.digest, manifest.generalized, disks, None, version.location)
+
+
+def _confidential(image: ImageSpec) -> str:
+    """What a confidential VM's image encrypts, in the spec's word; "" for others."""
+    return str(image.machine.values.get("security", {}).get("encryption") or "")
 
 
 def _kept_by_azure(body: Mapping[str, Any], now: float) -> str:

@@ -302,7 +302,7 @@ def _update(step: Step, context: StepContext) -> None:
             "targetRegions": [{**there.get(region["name"], {}), **region} for region in wanted["targetRegions"]],
         },
         step.inputs["encryptionSets"],
-        "",
+        step.inputs["confidential"],
         luns,
     )
     there_safety = body["properties"].get("safetyProfile", {})

@@ -166,6 +166,8 @@ def differences(
     there = body["properties"].get("publishingProfile", {})
     yield from _regions(there, wanted, path)
     yield from _fixed(there, wanted, path)
+    kept = {region["name"] for region in wanted["targetRegions"]}
+    yield from _encryption(there, kept, encryption_sets(values), path)
     if bool(there.get("excludeFromLatest")) != wanted["excludeFromLatest"]:
         before, after = (_yes(there.get("excludeFromLatest")), _yes(wanted["excludeFromLatest"]))
         yield Difference("excludeFromLatest", before, after, (*path, "excludeFromLatest"))
@@ -211,6 +213,19 @@ def _fixed(there: Values, wanted: Values, path: KeyPath) -> Iterator[Difference]
         before, after = there.get(key, default), wanted[key]
         if before != after:
             yield Difference(key, str(before), str(after), (*path, name), updatable=False)
+
+
+def _encryption(there: Values, kept: set[str], wanted: Mapping[str, str], path: KeyPath) -> Iterator[Difference]:
+    """Replicas are encrypted when they are made. Only regions that stay are compared."""
+    for region in there.get("targetRegions", ()):
+        name = region_key(region["name"])
+        if name not in kept:
+            continue
+        before = str(((region.get("encryption") or {}).get("osDiskImage") or {}).get("diskEncryptionSetId") or "none")
+        after = wanted.get(name, "none")
+        if before.lower() != after.lower():
+            where = (*path, "regions")
+            yield Difference(f"disk encryption set in {name}", before, after, where, updatable=False)
 
 
 def _yes(value: object) -> str:

@@ -157,9 +157,14 @@ def test_tags_and_descriptions_are_changed_in_place(project: Project) -> None:
     assert project.decided().action == Action.NONE
 
 
+ENCRYPTION = (
+    "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/keys/providers/Microsoft.Compute/"
+    "diskEncryptionSets/ours"
+)
 FIXED = (
     ("regions: [westeurope, northeurope]", "storageType: Premium_LRS, regions: [westeurope, northeurope]"),
     ("regions: [westeurope, northeurope]", "shallow: true, regions: [westeurope]"),
+    ("regions: [westeurope, northeurope]", f"regions: [{{name: westeurope, diskEncryptionSet: {ENCRYPTION}}}]"),
 )
 
 
@@ -288,3 +293,18 @@ def test_a_version_of_another_tool_is_foreign_and_its_number_is_passed_by(projec
     project.apply()
 
     assert project.versions() == ["3.0.0", "3.0.1"]
+
+
+def test_each_region_has_its_disk_encryption_set_for_all_disks(project: Project) -> None:
+    project.still.luns = (5,)
+    project.write(
+        GALLERY.replace("[westeurope, northeurope]", f"[{{name: westeurope, diskEncryptionSet: {ENCRYPTION}}}]")
+    )
+    project.apply()
+    (region,) = project.version("1.0.0")["properties"]["publishingProfile"]["targetRegions"]
+
+    assert region["encryption"] == {
+        "osDiskImage": {"diskEncryptionSetId": ENCRYPTION},
+        "dataDiskImages": [{"lun": 5, "diskEncryptionSetId": ENCRYPTION}],
+    }
+    assert project.decided().action == Action.NONE
