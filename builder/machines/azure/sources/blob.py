@@ -8,7 +8,7 @@ from datetime import UTC
 
 from builder.azure.blobs import BlobFacts, PageBlob
 from builder.azure.clouds import Cloud
-from builder.azure.credentials import Login
+from builder.azure.credentials import sign_in
 from builder.azure.ids import ResourceId
 from builder.azure.storage import credential_for
 from builder.machines.azure.resolved import STANDARD, TRUSTED_LAUNCH, ResolvedSource, SourceDisk
@@ -55,7 +55,7 @@ def look(url: str, *, cloud: Cloud) -> BlobFacts | None:
     Raises BuildError for an address that no credential may be sent to.
     """
     environment = dict(os.environ)
-    login = Login(cloud, environment)
+    login = sign_in(cloud, environment)
     credential = credential_for(url, cloud=cloud, login=login, environment=environment)
     return PageBlob(url, credential=credential, ca=cloud.ca_file).facts()
 
