@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from builder import __version__
 from builder.destinations.base import Destination
 from builder.errors import BuildError, ExitCode
 from builder.machines.base import Machine
-from builder.model.observed import FOREIGN, PublishedVersion
+from builder.model.observed import FOREIGN, MachineFacts, Published, PublishedVersion, Traits
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KINDS, KindRegistry
@@ -25,6 +27,8 @@ from builder.plan.selection import PlanOptions, selected
 from builder.plan.situation import Situation
 
 LIFETIME = timedelta(hours=24)
+# How many machines and destinations are asked at once, where they are not on this host
+READERS = 16
 # The version that specs are rendered with to get a digest that is the same for every version
 NEUTRAL_VERSION = "0.0.0"
 
@@ -78,11 +82,15 @@ class Planner:
         chosen, excluded, rebuild = selected(options, names)
         work = _Work(self, {document.name: document for document in documents}, moment, frozenset(rebuild), excluded)
         order = bases_first((name for name in names if name in chosen), work.images)
-        for done, name in enumerate(order):
-            progress(done, len(order), name)
-            work.plan(name)
+        with ThreadPoolExecutor(READERS, thread_name_prefix="observe") as pool:
+            work.look(order, pool)
+            for done, name in enumerate(order):
+                progress(done, len(order), name)
+                work.plan(name)
         joined = work.needed(chosen)
         listed = [work.plans[name] for name in order if name in chosen or name in joined]
+        if options.offline:
+            listed = [_offline(plan) for plan in listed]
         plan = Plan(
             id=self.new_id(),
             created=_timestamp(moment),
@@ -105,6 +113,11 @@ class Planner:
         return replace(plan, digest=plan_digest(plan))
 
 
+def _offline(plan: ImagePlan) -> ImagePlan:
+    message = "no cloud was asked: sources are as written, and what is published there is not known"
+    return replace(plan, reasons=(*plan.reasons, Reason("offline", message, plan.place)))
+
+
 @contextmanager
 def _about_one_image(errors: list[BuildError]) -> Iterator[None]:
     """Collects the error of the block; interruptions and invalid specs are about the whole plan, and are raised."""
@@ -114,6 +127,17 @@ def _about_one_image(errors: list[BuildError]) -> Iterator[None]:
         if error.exit_code != ExitCode.ERROR:
             raise
         errors.append(error)
+
+
+class _Looks:
+    """What is being found out about one image: each part is a function that waits for its result."""
+
+    def __init__(self, planner: Planner, image: ImageSpec, pool: ThreadPoolExecutor) -> None:
+        self.facts: Callable[[], MachineFacts] = pool.submit(planner.machine_for(image).observe, image).result
+        self.published: list[tuple[Destination, Callable[[], Published]]] = [
+            (destination, pool.submit(destination.observe, image).result)
+            for destination in planner.destinations_for(image)
+        ]
 
 
 class _Work:
@@ -138,6 +162,31 @@ class _Work:
         self.plans: dict[str, ImagePlan] = {}
         self.observed: dict[str, Any] = {}
         self.files: dict[str, str] = {}
+        self.traits: dict[str, Traits] = {}
+        self.looks: dict[str, _Looks] = {}
+
+    def look(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
+        """Begin to observe images side by side, where their machine allows that: what is far away takes its time."""
+        for name in names:
+            image = self.images[name]
+            errors: list[BuildError] = []
+            with _about_one_image(errors):
+                if self.planner.machine_for(image).side_by_side:
+                    self.looks[name] = _Looks(self.planner, image, pool)
+
+    def _destinations(self, image: ImageSpec) -> list[tuple[Destination, Callable[[], Published]]]:
+        """An image's destinations, each with how to get what it holds."""
+        looks = self.looks.get(image.name)
+        if looks is not None:
+            return looks.published
+        found: list[tuple[Destination, Callable[[], Published]]] = []
+        for destination in self.planner.destinations_for(image):
+            found.append((destination, partial(destination.observe, image)))
+        return found
+
+    def _machine_facts(self, image: ImageSpec) -> MachineFacts:
+        looks = self.looks.get(image.name)
+        return looks.facts() if looks else self.planner.machine_for(image).observe(image)
 
     def plan(self, name: str) -> None:
         """Plan one image, after its base."""
@@ -145,9 +194,9 @@ class _Work:
         situation = Situation(self.documents[name], image, (), self.planner.kinds, self.now)
         errors: list[BuildError] = []
         published = []
-        for destination in self.planner.destinations_for(image):
+        for destination, observed in self._destinations(image):
             with _about_one_image(errors):
-                published.append((destination, destination.observe(image)))
+                published.append((destination, observed()))
         situation = replace(
             situation,
             published=tuple(published),
@@ -174,7 +223,7 @@ class _Work:
         errors: list[BuildError] = []
         reasons: list[Reason] = []
         with _about_one_image(errors):
-            reasons += as_reasons(self.planner.machine_for(situation.image).observe(situation.image).blockers)
+            reasons += as_reasons(self._machine_facts(situation.image).blockers)
         return [*reasons, *(reason_of(error, situation) for error in errors)]
 
     def _decide(self, situation: Situation) -> ImagePlan:
@@ -182,7 +231,8 @@ class _Work:
         if image.state == "retired":
             return retire(situation)
         base = self._base(image)
-        decision = decide(situation, self.planner.machine_for(image), base)
+        decision = decide(situation, self.planner.machine_for(image), base, self._machine_facts(image))
+        self.traits[image.name] = decision.traits
         self.files.update((file.path, file.sha256) for file in decision.files)
         plan = decision.plan
         waits = self._waits_for(plan)
@@ -206,6 +256,7 @@ class _Work:
             return None
         place = image.place("source")
         plan = self.plans.get(name)
+        sold_as = self.traits[name].plan if name in self.traits else None
         if plan is None:
             raise BuildError(
                 f"it stands on image {name}, which no spec describes",
@@ -215,7 +266,7 @@ class _Work:
             )
         pinned = pinned_version(image)
         if pinned is not None and pinned != plan.version:
-            return Base(name, pinned, self._published_digest(name, pinned, image))
+            return Base(name, pinned, self._published_digest(name, pinned, image), sold_as)
         if plan.action == Action.BLOCKED:
             raise BuildError(f"it stands on image {name}, which is blocked", code="base-blocked", where=place)
         version = plan.version or plan.current_version
@@ -226,7 +277,7 @@ class _Work:
                 where=place,
                 hint=f"retire {image.name} too, or let it stand on another source",
             )
-        return Base(name, version, plan.digest)
+        return Base(name, version, plan.digest, sold_as)
 
     def _published_digest(self, name: str, version: str, image: ImageSpec) -> str:
         situation = self.situations.get(name)
