@@ -11,7 +11,15 @@ from typing import Any
 from builder.errors import Place
 from builder.model.plan import Action, ImagePlan, Plan, PlannedStep, Reason
 from builder.model.steps import Preview
-from builder.report.plan_words import Presentation, changed_images, counts, next_commands, opaque_steps, summary_line
+from builder.report.plan_words import (
+    Presentation,
+    applyable,
+    changed_images,
+    counts,
+    next_commands,
+    opaque_steps,
+    summary_line,
+)
 
 FORMAT = "1.0"
 CERTAINTY = {Preview.EXACT: "exact", Preview.PREDICTED: "predicted", Preview.OPAQUE: "not_previewed"}
@@ -28,7 +36,7 @@ def plan_document(plan: Plan, presentation: Presentation | None = None) -> dict[
         "created": plan.created,
         "expires": plan.expires,
         "digest": plan.digest,
-        "applyable": plan.has_changes and not presentation.stale,
+        "applyable": applyable(plan) and not presentation.stale,
         "complete": not plan.blocked,
         "stale": list(presentation.stale),
         "selection": dict(plan.selection),

@@ -188,10 +188,15 @@ def opaque_steps(plan: Plan) -> int:
     return sum(image.opaque_steps for image in plan.images)
 
 
+def applyable(plan: Plan) -> bool:
+    """Whether there is something to apply, by a plan that looked at what exists."""
+    return plan.has_changes and not plan.options.get("offline")
+
+
 def next_commands(plan: Plan, presentation: Presentation) -> tuple[str, ...]:
     """The exact command to go on with: apply, or plan again when the plan doesn't hold."""
     arguments = list(presentation.arguments)
-    if presentation.stale or not plan.has_changes:
+    if presentation.stale or not applyable(plan):
         return (shlex.join(["build", "plan", *arguments]),)
     if presentation.saved_as is not None:
         return (shlex.join(["build", "apply", presentation.saved_as]),)

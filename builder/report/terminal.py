@@ -178,7 +178,7 @@ def _section(label: str, content: Sequence[Line], limit: _Limit) -> Iterator[Lin
 
 def _next(plan: Plan, presentation: Presentation) -> Iterator[Line]:
     commands = next_commands(plan, presentation)
-    if presentation.stale:
+    if presentation.stale or plan.options.get("offline"):
         yield [Span(f"To plan again:  {commands[0]}")]
     elif presentation.saved_as is not None:
         yield [Span(f"Saved {printable(presentation.saved_as)} (id {plan.id}, expires {plan.expires}).")]

@@ -16,6 +16,8 @@ from builder.model.steps import Step
 from builder.records.store import Store
 
 BASE = "image"
+# Where a build is that nobody was asked about
+UNKNOWN_REGION = "a region of Azure"
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure
@@ -82,7 +84,8 @@ def offline_facts(image: ImageSpec) -> MachineFacts:
     """What the spec alone tells: the source as written, `latest` and all. Such a plan can't be applied."""
     machine = wanted_machine(image, location=region_as_written(image))
     controllers = tuple(dict.fromkeys(("SCSI", machine.controller)))
-    traits = Traits(machine.location, machine.security.type, controllers, machine.accelerated_networking)
+    where = machine.location or UNKNOWN_REGION
+    traits = Traits(where, machine.security.type, controllers, machine.accelerated_networking)
     values = image.source.values
     words = ":".join(str(value) for value in values.values() if isinstance(value, str))
     source = {**values, "kind": image.source.kind, "name": f"{image.source.kind} {words}".rstrip()}
