@@ -8,7 +8,7 @@ from itertools import count
 from builder.errors import BuildError
 from builder.machines.azure import scripts
 from builder.machines.azure.facts import read_facts
-from builder.machines.azure.output import Ending, Output, ending, window
+from builder.machines.azure.output import Ending, Output, ending, unpacked, window
 from builder.machines.azure.run_commands import RunCommands, Started, View
 from builder.model.run import GuestFacts, GuestScript
 from builder.process import TAIL_LINES
@@ -16,13 +16,11 @@ from builder.process import TAIL_LINES
 MIB = 1024 * 1024
 # Beyond these, files are not held in the guest's memory, and are too many run commands
 IN_MEMORY = 8 * MIB
-MOST_FILES = 64 * MIB
+MOST_FILES = 16 * MIB
 # Run commands at once while files go in or output comes out; Azure runs 25 in a VM
 AT_ONCE = 8
-WINDOW = 16 * 1024
-# A part of the output that is longer is left out of the log: asking for it would take longer than most steps
-MOST_MISSING = 4 * AT_ONCE * WINDOW
-MOST_ROUNDS = 6
+# More than so many show is left out of the log: Azure allows a VM a command each 15 seconds
+MOST_WINDOWS = 8
 SHELL_HINTS = {
     125: "the files of the step did not arrive in the guest; its output says why",
     126: "the interpreter or a program could not be executed: is it of this architecture?",
@@ -53,12 +51,12 @@ class AzureGuest:
 
     def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
         """Run a script to its end (see `builder.model.run.Guest`)."""
-        self._run(script, on_line, most_missing=MOST_MISSING)
+        self._run(script, on_line, most=MOST_WINDOWS)
 
     def read(self, script: GuestScript) -> str:
         """All that a script prints. Raises BuildError as `execute`."""
         lines: list[str] = []
-        self._run(script, lines.append, most_missing=None)
+        self._run(script, lines.append, most=None)
         return "\n".join(lines)
 
     def command_of(self, script: GuestScript, after: str = "") -> tuple[str, dict[str, str], str]:
@@ -87,7 +85,7 @@ class AzureGuest:
         """Begin a run command under a name that this VM has not seen."""
         return self.commands.start(f"build-{next(self._numbers)}", text, seconds=seconds, sealed=sealed)
 
-    def _run(self, script: GuestScript, on_line: Callable[[str], None], *, most_missing: int | None) -> None:
+    def _run(self, script: GuestScript, on_line: Callable[[str], None], *, most: int | None) -> None:
         seconds = script.timeout or scripts.LONGEST_SECONDS
         text, sealed, folder = self.command_of(script)
         output = Output()
@@ -105,7 +103,7 @@ class AzureGuest:
             return
         missing = output.missing(end)
         if missing is not None:
-            self._fetch(folder, output, missing, tell, most_missing)
+            self._fetch(folder, output, missing, tell, most)
         tell(output.finish(end))
         self._judge(end.exit_code, end.late, seconds, tail)
 
@@ -160,7 +158,6 @@ class AzureGuest:
         for command in started:
             views.append(self.commands.follow(command, lambda view: None))
             if views[-1].state != "Succeeded":
-                self.commands.remove(started[len(views) :])
                 raise BuildError(
                     f"a command of ours failed in the guest: {views[-1].message or views[-1].state}",
                     code="step-failed",
@@ -169,31 +166,28 @@ class AzureGuest:
         return views
 
     def _fetch(
-        self,
-        folder: str,
-        output: Output,
-        missing: tuple[int, int],
-        tell: Callable[[str], None],
-        most: int | None,
+        self, folder: str, output: Output, missing: tuple[int, int], tell: Callable[[str], None], most: int | None
     ) -> None:
-        """Ask for the part of the output that no look has shown. `most` bytes; of more, the beginning is left out."""
-        _, end = missing
-        if most is not None and end - output.known > most:
-            left = end - output.known - most
+        """Ask for the part of the output that no look has shown: `most` run commands, None for as many as it takes.
+
+        Of more than they can show, the beginning is left out.
+        """
+        start, end = missing
+        total, first = self._window(folder, start, end, [0])[0]
+        needed = -(-total // scripts.WINDOW)
+        if most is not None and needed > most:
+            left = int((end - start) * (1 - 0.9 * most / needed))
             tell(f"[{left} bytes of the output are left out here: Azure shows only the end of it]")
             output.skip(left)
+            self._fetch(folder, output, (start + left, end), tell, None)
+            return
+        begins = list(range(scripts.WINDOW, total, scripts.WINDOW))
+        letters = [first]
+        for at in range(0, len(begins), AT_ONCE):
+            letters += [text for _, text in self._window(folder, start, end, begins[at : at + AT_ONCE])]
+        tell(output.add(unpacked("".join(letters))))
+
+    def _window(self, folder: str, start: int, end: int, begins: list[int]) -> list[tuple[int, str]]:
         render = scripts.windows_window if self.family == "windows" else scripts.linux_window
-        for _ in range(MOST_ROUNDS * (1 if most is not None else 100)):
-            starts = list(range(output.known, end, WINDOW))[:AT_ONCE]
-            if not starts:
-                return
-            views = self._all([render(folder, start, min(WINDOW, end - start)) for start in starts])
-            for start, view in zip(starts, views, strict=True):
-                found = window(view.output)
-                # A window that was too much to be shown gave a shorter part: what follows it comes in the next round
-                if found is None or start != output.known:
-                    break
-                tell(output.add(found[1]))
-        if output.known < end:
-            tell(f"[{end - output.known} bytes of the output are left out here]")
-            output.skip(end - output.known)
+        views = self._all([render(folder, start, end - start, begin) for begin in begins])
+        return [window(view.output) or (0, "") for view in views]

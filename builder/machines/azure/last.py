@@ -15,7 +15,7 @@ from builder.errors import BuildError
 from builder.machines.azure import scripts
 from builder.machines.azure.guest import AzureGuest
 from builder.machines.azure.output import Output, ending
-from builder.machines.azure.run_commands import RunCommands, View
+from builder.machines.azure.run_commands import View
 from builder.machines.azure.vm import Vm
 from builder.model.run import GuestFacts, GuestScript
 from builder.process import TAIL_LINES
@@ -35,8 +35,6 @@ class LastGuest:
         self._guest = guest
         self._vm = vm
         self._check = check
-        # Nobody is missed when the machine stops
-        self._commands = RunCommands(vm.azure, vm.run, vm.id, vm.location, still_there=lambda: None, removes=False)
 
     @property
     def facts(self) -> GuestFacts:
@@ -67,7 +65,7 @@ class LastGuest:
             late = clock.now() - began > seconds + OFF_SECONDS
             return late or self._vm.power() == "stopped"
 
-        view = self._commands.follow(self._commands.start("build-last", text, seconds=seconds, sealed=sealed), seen)
+        view = self._guest.commands.follow(self._guest.start(text, sealed, seconds), seen, last=True)
         end = ending(view.output)
         if end is not None:
             tell(output.finish(end))

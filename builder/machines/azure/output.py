@@ -9,10 +9,14 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from builder.errors import BuildError
+
 # What the instance view keeps of a script's output
 SHOWN_BYTES = 4096
+# Cut in the midst of a letter, Azure shows none of it: up to three bytes less
+LONGEST_LETTER = 3
 _ENDED = re.compile(r"^build: ended (-?\d+) (yes|no) (\d+) ?([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
-_WINDOW = re.compile(r"^build: window (\d+) ([A-Za-z0-9+/=]+)\s*$", re.MULTILINE)
+_WINDOW = re.compile(r"^build: window (\d+) ([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,20 @@ def ending(text: str) -> Ending | None:
     return Ending(int(found[1]), found[2] == "yes", int(found[3]), end)
 
 
-def window(text: str) -> tuple[int, bytes] | None:
-    """A part of the output that was asked for: how many bytes were looked at, and what they are."""
+def window(text: str) -> tuple[int, str] | None:
+    """A part of packed output that was asked for: how many letters there are in all, and those that are shown."""
     found = _WINDOW.search(text)
-    if found is None:
-        return None
+    return (int(found[1]), found[2]) if found is not None else None
+
+
+def unpacked(text: str) -> bytes:
+    """What all the letters of packed output stand for. Raises BuildError when some are missing."""
     try:
-        return int(found[1]), gzip.decompress(base64.b64decode(found[2], validate=True))
-    except (binascii.Error, OSError, EOFError, zlib.error):
-        return None
+        return gzip.decompress(base64.b64decode(text, validate=True))
+    except (binascii.Error, OSError, EOFError, zlib.error) as error:
+        raise BuildError(
+            "what the guest printed did not arrive whole", code="guest-result", hint="run the same apply again"
+        ) from error
 
 
 class Output:
@@ -68,7 +77,8 @@ class Output:
         shown = text.partition("\nbuild: ended ")[0].encode()
         if self._gap or not shown:
             return ""
-        new = _after(self._last, shown)
+        cut = len(text.encode()) >= SHOWN_BYTES - LONGEST_LETTER
+        new = _after(self._last, shown, cut=cut)
         if new is None:
             self._gap = True
             return ""
@@ -96,11 +106,15 @@ class Output:
         return "\n".join(part for part in (lines, rest) if part)
 
 
-def _after(before: bytes, now: bytes) -> bytes | None:
-    """What `now` shows beyond `before`; None when they have nothing in common and something may lie between."""
-    if not before or now.startswith(before):
-        # Nothing was seen yet: what is shown is the beginning, unless that was cut off
-        return now[len(before) :] if before or len(now) < SHOWN_BYTES - 3 else None
+def _after(before: bytes, now: bytes, *, cut: bool) -> bytes | None:
+    """What `now` shows beyond `before`; None when they have nothing in common and something may lie between.
+
+    `cut`: what is shown now is not all from the beginning.
+    """
+    if not before:
+        return None if cut else now
+    if now.startswith(before):
+        return now[len(before) :]
     for start in range(1, len(before)):
         if now.startswith(before[start:]):
             return now[len(before) - start :]

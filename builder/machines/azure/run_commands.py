@@ -1,4 +1,4 @@
-"""Run commands of a VM: begun, looked at until they have ended, removed.
+"""Run commands of a VM: begun, and looked at until they have ended.
 
 A script that failed is Succeeded as a resource: only the instance view says so (REST reference of virtual machine run
 commands; recorded). The view shows the last 4 KiB of the output.
@@ -6,14 +6,16 @@ commands; recorded). The view shows the last 4 KiB of the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from builder.azure.connection import Azure
 from builder.azure.errors import AzureError
 from builder.azure.ids import ResourceId
-from builder.azure.polling import next_poll
+from builder.events import Warned
 from builder.model.run import Run
 
 Json = dict[str, Any]
@@ -22,6 +24,11 @@ OVER = frozenset({"Succeeded", "Failed", "TimedOut", "Canceled"})
 SPARE_SECONDS = 180
 # From here on a look at the VM tells whether anybody is there to run the command
 LOOK_AT_VM_AFTER = 60.0
+LOOKS_AT_ONCE, LOOKS_A_SECOND, LOOKS_SPARED = 30, 0.18, 8
+# Seconds: before the first look of all, and between looks
+FIRST_LOOK, SHORTEST_PAUSE = 5.0, 1.0
+# A VM holds 25; each removal counts as a change of the VM, of which Azure allows one each 15 seconds
+MOST_STANDING = 20
 
 
 @dataclass(frozen=True)
@@ -59,31 +66,47 @@ class Started:
 
     id: ResourceId
     since: float
-    seconds: float
+
+
+class Looks:
+    """When to look at a command: its end is to be seen within a tenth of its length, within what Azure allows.
+
+    Compute lets one VM be read 36 times at once and 12 times a minute (its rate limit headers, LowCostGetResource).
+    What agent and Azure need beside the script is learnt from earlier commands: no look before that can see an end.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._left = float(LOOKS_AT_ONCE)
+        self._filled = now
+        self._shortest: float | None = None
+
+    def next(self, passed: float, now: float) -> float:
+        """Seconds until the next look at a command that began `passed` seconds ago."""
+        self._left = min(LOOKS_AT_ONCE, self._left + (now - self._filled) * LOOKS_A_SECOND)
+        self._filled = now
+        first = FIRST_LOOK if self._shortest is None else self._shortest
+        pause = max(first - passed, SHORTEST_PAUSE, passed / 10)
+        self._left -= 1
+        return pause if self._left > LOOKS_SPARED else max(pause, 1 / LOOKS_A_SECOND)
+
+    def ended(self, seconds: float) -> None:
+        """A command was seen to have ended after so many seconds."""
+        self._shortest = min(seconds, self._shortest or seconds)
 
 
 class RunCommands:
-    """The run commands of one VM. `still_there` raises when the VM can't run any, and is asked now and then.
-
-    `removes`: whether commands are removed when they have ended; a VM that is switched off can't do that.
-    """
+    """The run commands of one VM. `still_there` raises when the VM can't run any, and is asked now and then."""
 
     def __init__(
-        self,
-        azure: Azure,
-        run: Run,
-        machine: ResourceId,
-        location: str,
-        still_there: Callable[[], None],
-        *,
-        removes: bool = True,
+        self, azure: Azure, run: Run, machine: ResourceId, location: str, still_there: Callable[[], None]
     ) -> None:
         self.azure = azure
         self.run = run
         self.machine = machine
         self._location = location
         self._still_there = still_there
-        self._removes = removes
+        self._looks = Looks(azure.clock.now())
+        self._standing: deque[Started] = deque()
 
     def start(self, name: str, script: str, *, seconds: float, sealed: Json | None = None) -> Started:
         """Begin a command. `seconds` is the script's own limit, `sealed` parameters that nobody sees."""
@@ -98,55 +121,62 @@ class RunCommands:
         }
         if sealed:
             body["properties"]["protectedParameters"] = [{"name": key, "value": text} for key, text in sealed.items()]
+        while len(self._standing) >= MOST_STANDING:
+            self._remove(self._standing.popleft())
         began = self.azure.clock.now()
         self.azure.put(id, body, stop=self.run.stop)
-        return Started(id, began, seconds)
+        self._standing.append(Started(id, began))
+        return self._standing[-1]
 
-    def follow(self, started: Started, on_view: Callable[[View], object]) -> View:
+    def follow(self, started: Started, on_view: Callable[[View], object], *, last: bool = False) -> View:
         """Look until it has ended. `on_view` gets each look and ends the wait by returning True.
 
-        The command is removed in the end, without waiting for that. Raises Interrupted, or what `still_there` raises.
+        Raises Interrupted, or what `still_there` raises; then the command is removed, which ends it. With `last`
+        nothing is removed and nobody is missed: the command may end the machine.
         """
+        with ExitStack() as stack:
+            if not last:
+                stack.callback(self._remove, started)
+            view = self._follow(started, on_view, last)
+            stack.pop_all()
+        return view
+
+    def _follow(self, started: Started, on_view: Callable[[View], object], last: bool) -> View:
         clock = self.azure.clock
+        looked = started.since
+        while True:
+            now = clock.now()
+            clock.sleep(self._looks.next(now - started.since, now), self.run.stop)
+            self.run.check_stop()
+            body = self.azure.get(started.id, expand="instanceView")
+            _check(body)
+            view = View.of(body)
+            now = clock.now()
+            passed = now - started.since
+            if view.over:
+                self._looks.ended(passed)
+            if on_view(view) or view.over:
+                return view
+            if not last and now - looked >= max(LOOK_AT_VM_AFTER, passed / 4):
+                looked = now
+                self._still_there()
+
+    def _remove(self, command: Started) -> None:
+        """Have a command removed, without waiting. They all go with their VM: one that stays is no harm."""
         try:
-            looked = started.since
-            while True:
-                passed = clock.now() - started.since
-                clock.sleep(next_poll(passed), self.run.stop)
-                self.run.check_stop()
-                body = self.azure.get(started.id, expand="instanceView")
-                self._check(body)
-                view = View.of(body)
-                if on_view(view) or view.over:
-                    return view
-                now = clock.now()
-                if now - looked >= max(LOOK_AT_VM_AFTER, passed / 4):
-                    looked = now
-                    self._still_there()
-        finally:
-            self.remove([started])
+            self.azure.delete(command.id)
+        except AzureError as error:
+            message = f"{command.id.short} could not be removed: {error.message}"
+            self.run.emit(Warned(image=self.run.image.name, message=message, code="left-over"))
 
-    def remove(self, commands: Sequence[Started]) -> None:
-        """Have commands removed; one that still runs is ended by that. They go with the VM in any case."""
-        for command in commands if self._removes else ():
-            try:
-                self.azure.delete(command.id)
-            except AzureError as error:
-                self._note(command, error)
 
-    def _note(self, command: Started, error: AzureError) -> None:
-        from builder.events import Warned
-
-        message = f"{command.id.short} could not be removed: {error.message}"
-        self.run.emit(Warned(image=self.run.image.name, message=message, code="left-over"))
-
-    @staticmethod
-    def _check(body: Json) -> None:
-        """A command that Azure could not even begin fails as a resource."""
-        state = body.get("properties", {}).get("provisioningState")
-        if state == "Failed" and not View.of(body).over:
-            raise AzureError(
-                "Azure could not run a command in the build VM", code="guest-unreachable",
-                hint="look at the VM's agent: `machine.azure.onFailure: keep` keeps the VM",
-                detail=View.of(body).message or None,
-            )  # fmt: skip
+def _check(body: Json) -> None:
+    """A command that Azure could not even begin fails as a resource."""
+    state = body.get("properties", {}).get("provisioningState")
+    if state == "Failed" and not View.of(body).over:
+        raise AzureError(
+            "Azure could not run a command in the build VM",
+            code="guest-unreachable",
+            hint="look at the VM's agent: `machine.azure.onFailure: keep` keeps the VM",
+            detail=View.of(body).message or None,
+        )

@@ -21,6 +21,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 SECRETS = "BUILD_SECRETS"
 # Characters of base64 in one run command: its text travels in the VM's settings, which hold 256 KiB
 PIECE = 128 * 1024
+# Letters of packed output that one run command shows
+WINDOW = 3900
 # Without a limit of its own a script may run as long as a run command may (90 minutes by default)
 LONGEST_SECONDS = 90 * 60
 
@@ -139,10 +141,10 @@ def linux_piece(work: str, number: int, piece: str) -> str:
     return f"umask 077\nmkdir -p -- {folder}\n" + here(f"cat > {folder}/piece-{number}", piece) + "\n"
 
 
-def linux_window(work: str, start: int, length: int) -> str:
-    """Prints a part of the last script's output."""
+def linux_window(work: str, start: int, length: int, begin: int) -> str:
+    """Prints a part of the last output: of its `length` bytes from `start`, packed, the letters from `begin`."""
     text = (TEMPLATES / "window.sh").read_text(encoding="utf-8")
-    return f"work={shlex.quote(work)}\nset -- {start} {length}\n{text}"
+    return f"work={shlex.quote(work)}\nset -- {start} {length} {begin} {WINDOW}\n{text}"
 
 
 def windows_script(script: GuestScript, work: str, payload: Payload) -> str:
@@ -180,9 +182,11 @@ def windows_piece(work: str, number: int, piece: str) -> str:
     )
 
 
-def windows_window(work: str, start: int, length: int) -> str:
-    """Prints a part of the last script's output."""
+def windows_window(work: str, start: int, length: int, begin: int) -> str:
+    """As `linux_window`."""
     from builder.guest.powershell import literal
 
     text = (TEMPLATES / "window.ps1").read_text(encoding="utf-8")
-    return f"$work = Join-Path $env:SystemRoot {literal(work)}\r\n$start = {start}\r\n$length = {length}\r\n{text}"
+    values = {"start": start, "length": length, "from": begin, "letters": WINDOW}
+    given = "".join(f"${name} = {value}\r\n" for name, value in values.items())
+    return f"$work = Join-Path $env:SystemRoot {literal(work)}\r\n{given}{text}"

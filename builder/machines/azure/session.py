@@ -47,6 +47,7 @@ class AzureSession:
         # VMs of tests, by their role
         self.test_vms: dict[str, tuple[Vm, AzureGuest]] = {}
         self._made: Provisioner | None = None
+        self._keeper: Keeper | None = None
         self._guest: AzureGuest | None = None
         self._checkpoint: list[dict[str, Any]] = []
         self._checkpoint_digest: str | None = None
@@ -106,8 +107,10 @@ class AzureSession:
     def keeper(self) -> Keeper:
         """Takes snapshots that outlive the run."""
         assert self._made is not None
-        days = int(_expire_seconds(self.image) // DAY_SECONDS)
-        return Keeper(self.azure, self.run, self._made, self._made.names, days=days)
+        if self._keeper is None:
+            days = int(_expire_seconds(self.image) // DAY_SECONDS)
+            self._keeper = Keeper(self.azure, self.run, self._made, self._made.names, days=days)
+        return self._keeper
 
     def provision(self, source: ResolvedSource) -> Vm:
         """Make the build VM."""

@@ -1,9 +1,6 @@
-# Prints a part of a script's output: as much of it from $1 on, up to $2 bytes, as the instance view can show.
+# Prints a part of what the last script printed, packed: from byte $1 on $2 bytes, of their text $4 letters from $3 on.
 set -u
-length=$2
-while :; do
-    text=$(tail -c +$(($1 + 1)) "$work/output" | head -c "$length" | gzip -9nc | base64 | tr -d '\n')
-    [ "${#text}" -gt 3800 ] && [ "$length" -gt 2048 ] || break
-    length=$((length / 2))
-done
-printf 'build: window %s %s\n' "$length" "$text"
+text=$(tail -c +$(($1 + 1)) "$work/output" | head -c "$2" | gzip -9nc | base64 | tr -d '\n')
+printf 'build: window %s ' "${#text}"
+printf %s "$text" | tail -c +$(($3 + 1)) | head -c "$4"
+echo
