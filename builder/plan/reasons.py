@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from builder.plan.differences import Difference, differences, spelled, unified
 from builder.plan.digests import step_digest
 
 SOURCE_PREFIX = "source."
-IMAGE_SOURCE = "source.image"
+# The part of a source's inputs that is about the machine which starts from it
+MACHINE = "machine"
 IDENTITY_STAGES = (Stage.PREPARE, Stage.GENERALIZE, Stage.CAPTURE)
 
 
@@ -176,7 +177,7 @@ def _source(before: _Known, after: _Known) -> Iterator[Reason]:
             before=before.kind.removeprefix(SOURCE_PREFIX),
             after=after.kind.removeprefix(SOURCE_PREFIX),
         )
-    elif after.kind == IMAGE_SOURCE and before.inputs.get("image") == after.inputs.get("image"):
+    elif _rebuilt_base(before, after):
         same_version = before.inputs.get("version") == after.inputs.get("version")
         key = "digest" if same_version else "version"
         yield Reason(
@@ -186,9 +187,26 @@ def _source(before: _Known, after: _Known) -> Iterator[Reason]:
             before=_shortened(before.inputs.get(key)),
             after=_shortened(after.inputs.get(key)),
         )
+        others = [each for each in _inputs(before, after) if each.path[0] == MACHINE]
+        yield from (_changed("source_changed", after, difference) for difference in others)
     else:
-        yield from (_changed("source_changed", after, difference) for difference in _inputs(before, after))
+        yield from (_changed("source_changed", after, difference) for difference in _told(_inputs(before, after)))
         yield from _files(before, after)
+
+
+def _rebuilt_base(before: _Known, after: _Known) -> bool:
+    """Whether an image stands on another version of the same image."""
+    one, other = before.inputs, after.inputs
+    same = one.get("image") is not None and one["image"] == other.get("image")
+    return same and (one.get("version"), one.get("digest")) != (other.get("version"), other.get("digest"))
+
+
+def _told(differences: Iterable[Difference]) -> list[Difference]:
+    """Where a source's name says that it is another, what follows from that is left out; the machine is not."""
+    found = list(differences)
+    if not any(each.path == ("name",) for each in found):
+        return found
+    return [each for each in found if each.path == ("name",) or each.path[0] == MACHINE]
 
 
 def _shortened(value: object) -> str | None:

@@ -45,6 +45,9 @@ What a running VM or an attached disk holds changes all the time without changin
 was when it was built, until `build plan --rebuild NAME`. The VM itself is never changed: its disks are copied through
 snapshots.
 
+`build plan --offline` asks Azure nothing: sources are as written, and what is published is not known. Such a plan shows
+what a spec says, and can't be applied.
+
 ## Where a build is
 
 `machine.azure.location`, where it is written. Else the region of the subnet, of the source, of the destination (its

@@ -65,6 +65,9 @@ def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
             files.append(file_input(image, machine.values[key], image.place(*machine.path, key)))
     name = source.get("name") or f"image {source.get('image')} {source.get('version', '')}".rstrip()
     places = {key: image.place(*image.source.path, key) for key in image.source.values}
+    # An exact version is what a written one, or `latest`, means
+    version = image.place(*image.source.path, "version")
+    places |= {"name": version, "reference": version}
     written = {"machine": (), "machine.security": ("security",), "machine.controller": ("diskController",),
                "machine.licence": ("licenseType",), **{f"machine.{key}": (key,) for key in DATA_FILES}}  # fmt: skip
     places |= {key: image.place(*machine.path, *path) for key, path in written.items()}
