@@ -144,6 +144,12 @@ def _checked_again(path: Path) -> Planned:
     from builder.records.store import Store
 
     saved = load(path)
+    if saved.options.get("offline"):
+        raise BuildError(
+            "this plan was made offline: nobody knows what it would do",
+            code="plan-offline",
+            hint="plan without --offline",
+        )
     fresh = plan_again(saved)
     check(saved, fresh.plan, now=datetime.now(UTC), applied=Store(fresh.store).was_applied(saved.id))
     # What is known already (checkpoints) may be more by now than when the plan was made
