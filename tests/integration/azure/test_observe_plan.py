@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from builder.azure.errors import AzureError
 from builder.cli.planning import PlanRequest, make_plan
+from builder.machines.azure.machine import AzureMachine
 from builder.machines.azure.matrix import Case, forbidden
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.steps import Stage
+from builder.records.store import Store
+from builder.spec.loader import load
 from tests.azure import Simulator
 from tests.integration.azure.connection import connected
 from tests.integration.azure.world import DEBIAN, GROUP, WINDOWS, World
@@ -188,3 +192,18 @@ def test_offline_asks_nothing_and_says_so(world: World, tmp_path: Path) -> None:
     (image,) = plan.images
     assert (image.action, [reason.code for reason in image.reasons]) == (Action.BUILD, ["new_image", "offline"])
     assert plan.options["offline"] is True
+
+
+def test_before_anything_is_made_somebody_is_signed_in(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path)
+    project.add("web")
+    image = load([project.root]).documents[0].render("1.0.0")
+    machine = AzureMachine(Store(project.root / ".build"))
+    machine.preflight(image)
+    elsewhere = connected(world.azure, "00000000-0000-4000-8000-000000000000")
+    monkeypatch.setattr("builder.azure.connection.connect", lambda *arguments, **options: elsewhere)
+    with pytest.raises(AzureError, match="SubscriptionNotFound") as caught:
+        machine.preflight(image)
+    assert caught.value.hint
