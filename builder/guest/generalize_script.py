@@ -46,7 +46,7 @@ def render_script(operations: Sequence[Operation], keep: Sequence[str] = (), use
     The script prints `operation: n files` for each and exits with 1 when something could not be done.
     """
     blocks = [HEADER, FUNCTIONS.read_text(encoding="utf-8"), f"spec_users={shlex.quote(' '.join(sorted(users)))}\n"]
-    blocks.append(_kept(keep))
+    blocks.append(kept_functions(keep))
     body: list[str] = []
     for operation in operations:
         lines = [line for action in operation.actions for line in RENDERERS[type(action)](action)]
@@ -62,7 +62,7 @@ def glob_words(pattern: str) -> str:
     return prefix + "".join(part if index % 2 else shlex.quote(part) for index, part in enumerate(parts) if part)
 
 
-def _kept(keep: Sequence[str]) -> str:
+def kept_functions(keep: Sequence[str]) -> str:
     """The functions that know what is kept: `kept PATH`, and `below FOLDER TEST...`, find without what is kept.
 
     find goes into mounted filesystems, since the guest's logs may be on a disk of their own. `/proc`, `/sys`, `/dev`
@@ -95,7 +95,7 @@ def _kept(keep: Sequence[str]) -> str:
     )
 
 
-def _call(function: str, paths: Sequence[str]) -> list[str]:
+def calls(function: str, paths: Sequence[str]) -> list[str]:
     """Calls of a function: one for all fixed paths, one loop for all those in homes."""
     fixed = [glob_words(path) for path in paths if not path.startswith("~/")]
     homes = [glob_words(path) for path in paths if path.startswith("~/")]
@@ -104,11 +104,11 @@ def _call(function: str, paths: Sequence[str]) -> list[str]:
 
 
 def _delete(action: actions.Delete) -> list[str]:
-    return _call("delete" if action.links else "delete_unless_link", action.paths)
+    return calls("delete" if action.links else "delete_unless_link", action.paths)
 
 
 def _empty(action: actions.Empty) -> list[str]:
-    return _call("empty_of_files" if action.folders_stay else "empty", action.folders)
+    return calls("empty_of_files" if action.folders_stay else "empty", action.folders)
 
 
 def _delete_named(action: actions.DeleteNamed) -> list[str]:
@@ -120,7 +120,7 @@ def _delete_named(action: actions.DeleteNamed) -> list[str]:
 
 
 def _drop_lines(action: actions.DropLines) -> list[str]:
-    return _call(f"drop_lines {shlex.quote(action.pattern)}", action.paths)
+    return calls(f"drop_lines {shlex.quote(action.pattern)}", action.paths)
 
 
 def _write(action: actions.Write) -> list[str]:
@@ -137,7 +137,7 @@ RENDERERS: Mapping[type, Callable[[Any], list[str]]] = {
     actions.Delete: _delete,
     actions.Empty: _empty,
     actions.DeleteNamed: _delete_named,
-    actions.Truncate: lambda action: _call("truncate_below", action.folders),
+    actions.Truncate: lambda action: calls("truncate_below", action.folders),
     actions.DropLines: _drop_lines,
     actions.Write: _write,
     actions.Link: _link,

@@ -59,7 +59,7 @@ class AzureGuest:
         self._run(script, lines.append, most=None)
         return "\n".join(lines)
 
-    def command_of(self, script: GuestScript, after: str = "") -> tuple[str, dict[str, str], str]:
+    def command_of(self, script: GuestScript, *, before: str = "", after: str = "") -> tuple[str, dict[str, str], str]:
         """The text and the protected parameters of the run command for a script, and its folder; brings its files."""
         windows = self.family == "windows"
         if scripts.size_of(script.files) > MOST_FILES:
@@ -76,7 +76,7 @@ class AzureGuest:
         text = (
             scripts.windows_script(script, folder, payload)
             if windows
-            else scripts.linux_script(script, folder, payload, after=after)
+            else scripts.linux_script(script, folder, payload, before=before, after=after)
         )
         sealed = scripts.seal(script.secrets, windows=windows)
         return text, ({scripts.SECRETS: sealed} if sealed else {}), folder

@@ -20,15 +20,16 @@ from builder.machines.azure.vm import Vm
 from builder.model.run import GuestFacts, GuestScript
 from builder.process import TAIL_LINES
 
-TEMPLATE = Path(__file__).parent / "templates" / "last.sh"
+TEMPLATES = Path(__file__).parent / "templates"
 SCRIPT_SECONDS = 1800.0
 # From the script's end until the guest is off
 OFF_SECONDS = 600.0
 
 
 class LastGuest:
-    """The guest as the generalize step gets it: what is executed is the last that it does. `check` is sh that looks
-    whether all was done, and fails if not.
+    """The guest as the generalize step gets it: what is executed is the last that it does.
+
+    `check` is sh that looks whether all was done, and fails if not.
     """
 
     def __init__(self, guest: AzureGuest, vm: Vm, check: GuestScript | None) -> None:
@@ -49,7 +50,7 @@ class LastGuest:
     def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
         """Run the script, check, switch off. Raises BuildError when the guest isn't off in time, or says why not."""
         seconds = script.timeout or SCRIPT_SECONDS
-        text, sealed, _ = self._guest.command_of(script, after=self._after())
+        text, sealed, _ = self._guest.command_of(script, before=_template("before_last"), after=self._after(script))
         output, tail = Output(), list[str]()
 
         def tell(lines: str) -> None:
@@ -78,9 +79,9 @@ class LastGuest:
                 )
         self._wait_off(began + seconds + OFF_SECONDS, tail)
 
-    def _after(self) -> str:
-        check = "check() { :; }\n" if self._check is None else _function("check", self._check)
-        return check + TEMPLATE.read_text(encoding="utf-8")
+    def _after(self, script: GuestScript) -> str:
+        check = self._check or GuestScript(":\n")
+        return _function("check", check) + _function("again", script) + _template("last")
 
     def _wait_off(self, deadline: float, tail: list[str]) -> None:
         """Wait until the guest has switched itself off. Raises BuildError with the console's tail."""
@@ -98,6 +99,11 @@ class LastGuest:
             clock.sleep(min(next_poll(clock.now() - began), deadline - clock.now()), self._vm.run.stop)
 
 
+def _template(name: str) -> str:
+    return (TEMPLATES / f"{name}.sh").read_text(encoding="utf-8")
+
+
 def _function(name: str, script: GuestScript) -> str:
-    """A script as a function of sh, in a shell of its own."""
-    return f"{name}() {{\n{scripts.here('sh -u', script.text)}\n}}\n"
+    """A script as a function of sh, in a shell of its own. Programs in it find nothing on their standard input."""
+    file = f'"$work/{name}"'
+    return f"{scripts.here(f'cat > {file}', script.text)}\n{name}() {{ sh -u {file} < /dev/null; }}\n"

@@ -109,10 +109,10 @@ def here(command: str, text: str) -> str:
     return f"{command} <<'{word}'\n{text}{'' if text.endswith(chr(10)) else chr(10)}{word}"
 
 
-def linux_script(script: GuestScript, work: str, payload: Payload, *, after: str = "") -> str:
+def linux_script(script: GuestScript, work: str, payload: Payload, *, before: str = "", after: str = "") -> str:
     """The whole POSIX sh. `work` is its folder, where the payload's pieces are already unless there is just one.
 
-    `after` is sh that runs when the script has ended well, with `status` and `late` set, before its end is told.
+    `before` and `after` are sh that runs beside it: `after` with its exit code in `status`, before that is told.
     """
     lines = [
         "#!/bin/sh",
@@ -131,7 +131,7 @@ def linux_script(script: GuestScript, work: str, payload: Payload, *, after: str
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(script.env.items())]
     command = shlex.join(script.interpreter) + ' "$work/script" ' + shlex.join(script.arguments)
     seconds = int(script.timeout or LONGEST_SECONDS)
-    lines += [f"run {seconds} {command}".rstrip(), *([after] if after else []), "finish", ""]
+    lines += [before, f"run {seconds} {command}".rstrip(), after, "finish", ""]
     return "\n".join(lines)
 
 

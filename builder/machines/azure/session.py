@@ -22,7 +22,7 @@ from builder.machines.azure.resolved import SECURITY_TYPES, ResolvedMachine, Res
 from builder.machines.azure.run_commands import RunCommands
 from builder.machines.azure.vm import Vm
 from builder.model.artifact import Artifact, Inventory
-from builder.model.run import Guest, Run
+from builder.model.run import Guest, GuestScript, Run
 from builder.model.spec import ImageSpec
 from builder.model.steps import Stage, Step
 from builder.records.store import Store
@@ -198,8 +198,19 @@ class AzureSession:
         assert self._guest is not None, "the source step makes the machine"
         assert self.vm is not None
         if self.step is not None and self.step.stage == Stage.GENERALIZE and self.image.os.family == "linux":
-            return LastGuest(self._guest, self.vm, None)
+            return LastGuest(self._guest, self.vm, self._check_of_generalize())
         return self._guest
+
+    def _check_of_generalize(self) -> GuestScript:
+        """Looks in the guest whether all was done that the spec chose."""
+        from builder.guest.generalize import selection
+        from builder.guest.operations import applicable
+        from builder.guest.verify_script import verify_script
+
+        assert self._guest is not None
+        chosen = selection(self.image)
+        operations = applicable(chosen.operations, dict(self._guest.facts.os_release))
+        return verify_script(operations, chosen.keep, chosen.users)
 
     def read_inventory(self) -> Inventory:
         """What the guest holds, told by itself."""

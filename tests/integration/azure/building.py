@@ -14,6 +14,7 @@ from builder.destinations.registry import destinations_for
 from builder.destinations.surroundings import Surroundings
 from builder.events import Event, StepOutput, Warned
 from builder.machines.azure.machine import AzureMachine
+from builder.model.observed import Published
 from builder.model.plan import ImagePlan, Plan
 from builder.plan.planner import Planner
 from builder.plan.selection import PlanOptions
@@ -100,6 +101,11 @@ class Build:
         with self.simulator.clock.worker():
             (outcome,) = Executor(tools, loaded.documents, Options()).apply(plan)
         return outcome
+
+    def plan_destination(self) -> Published:
+        loaded, tools = self._tools()
+        image = loaded.documents[0].render("0.0.0")
+        return tools.destinations_for(image)[0].observe(image)
 
     @property
     def log(self) -> str:

@@ -183,6 +183,23 @@ def test_no_room_at_all_is_told(azure: Simulator, build: Build) -> None:
     assert build.groups() == []
 
 
+def test_what_generalize_leaves_behind_stops_the_build(azure: Simulator, build: Build) -> None:
+    # An account of root's by another name is nothing that an operation removes
+    build.write("prepare:\n  - run: echo 'toor:x:0:0::/root:/bin/sh' >> /etc/passwd\n")
+    with pytest.raises(BuildError, match="ended with exit code 1") as caught:
+        build.apply()
+    assert "/etc/passwd: gives toor UID 0, all rights of root (checked always)" in (caught.value.detail or "")
+    azure.clock.advance(120)
+    assert build.groups() == ["build-checkpoints-westeurope"]
+
+
+def test_a_guest_that_stays_on_is_given_up(azure: Simulator, build: Build) -> None:
+    azure.guests.programs["systemctl"] = "#!/bin/sh\nexit 0\n"
+    with pytest.raises(BuildError, match="did not switch itself off"):
+        build.apply()
+    assert azure.clock.elapsed < 2 * 3600
+
+
 SPOT = "{location: westeurope, spot: {retries: 1}}"
 
 

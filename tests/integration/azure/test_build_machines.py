@@ -1,0 +1,177 @@
+"""Builds of other kinds: Windows with Sysprep, copies of a machine, versions that are tested, and runs that died."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from builder.azure.ids import compute
+from builder.errors import BuildError
+from builder.machines.azure import cleanup
+from builder.model.plan import Action
+from tests.azure import Simulator
+from tests.azure.guests import Scripted
+from tests.integration.azure.building import SERVER, WINDOWS, Build
+from tests.integration.azure.windows_answers import answer_all, marker
+from tests.unit.guest.windows.test_inventory import TOLD
+
+FACTS = 'ID="windows"\r\nVERSION_ID="10.0.20348"\r\nbuild: architecture AMD64\r\n'
+
+
+@pytest.fixture
+def build(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    return Build(tmp_path, azure, monkeypatch)
+
+
+@pytest.fixture
+def windows(azure: Simulator, build: Build) -> Build:
+    answer_all(azure, TOLD)
+    azure.guests.answer(Scripted(marker("what this machine is"), output=FACTS))
+    build.write("prepare:\n  - run: Write-Output hello\n", os=WINDOWS, source=SERVER)
+    return build
+
+
+def test_windows_is_sealed_and_published(azure: Simulator, windows: Build) -> None:
+    assert windows.apply().version == "1.0.0"
+    tree = azure.resource("images/web/versions/1.0.0").hidden["facts"].tree
+    assert (tree.image_state, tree.sysprep_runs) == ("IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE", 1)
+    assert "run done" in windows.log
+    assert azure.resource("versions/1.0.0").body["properties"]["provisioningState"] == "Succeeded"
+    (version,) = windows.plan_destination().versions
+    assert version.manifest is not None
+    assert windows.decided().action == Action.NONE
+
+
+def test_sysprep_that_hangs_is_ended_and_its_checkpoint_stays(azure: Simulator, windows: Build) -> None:
+    azure.guests.answer(
+        Scripted(marker("sysprep"), hangs=True, stages=((20, "Panther: waiting for a program\r\n"),), seconds=math.inf)
+    )
+    before = azure.clock.elapsed
+    with pytest.raises(BuildError) as caught:
+        windows.apply()
+    assert caught.value.code == "step-timeout"
+    assert "Panther: waiting for a program" in (caught.value.detail or "")
+    assert azure.clock.elapsed - before < 4 * 3600
+    azure.clock.advance(120)
+    assert windows.groups() == ["build-checkpoints-westeurope"]
+    assert [item.action for item in windows.decided().steps[:3]] == ["reuse", "reuse", "run"]
+
+
+def test_a_copy_of_a_machine_with_its_data_disks(azure: Simulator, build: Build) -> None:
+    build.world.group("corp")
+    build.world.vm("original", luns=(0, 3))
+    tree = azure.resource("virtualMachines/original").hidden["facts"].tree
+    (tree.path / "etc/original").write_text("here\n")
+    build.write(
+        "prepare:\n  - run: echo copied >> /etc/original\ngeneralize: false\ncapture: {kind: vmImage}\n",
+        source="{vm: {resourceGroup: corp, name: original}}",
+    )
+    assert build.apply().version == "1.0.0"
+    version = azure.resource("images/web/versions/1.0.0")
+    assert version.hidden["facts"].tree.text("/etc/original") == "here\ncopied\n"
+    assert [disk["lun"] for disk in version.body["properties"]["storageProfile"]["dataDiskImages"]] == [0, 3]
+    # The original runs on, as it was
+    original = azure.resource("virtualMachines/original")
+    assert (original.hidden["power"], original.hidden["generalized"]) == ("running", False)
+    assert tree.text("/etc/original") == "here\n"
+    machines = [pair for pair in azure.traffic.pairs if pair.operation == "PUT Microsoft.Compute/virtualMachines"]
+    assert "osProfile" not in machines[-1].request_body["properties"]
+
+
+def test_data_disks_are_made_with_the_machine(azure: Simulator, build: Build) -> None:
+    azure.guests.answer(Scripted(r"device_of\(\)", output="LUN 2 (/dev/sdc) is /data\n"))
+    build.write("disks: {os: {size: 64GiB}, data: [{lun: 2, size: 8GiB, filesystem: ext4, mount: /data}]}\n"
+                "capture: {kind: vmImage}\n")  # fmt: skip
+    assert build.apply().version == "1.0.0"
+    profile = azure.resource("images/web/versions/1.0.0").body["properties"]["storageProfile"]
+    assert [(disk["lun"], disk["sizeInGB"]) for disk in profile["dataDiskImages"]] == [(2, 8)]
+    assert profile["osDiskImage"]["sizeInGB"] == 64
+
+
+CHECKS = "test:\n  - provision: {}\n  - run: test -f /etc/made\n  - identity: {}\n"
+
+
+def provisioned(azure: Simulator) -> None:
+    """What a generalized guest makes of itself at its first start, the simulator leaves to its tests."""
+    for number, name in enumerate(("build-test", "build-test-2")):
+        computer = f"machine-id {number:032x}\nssh_host_ed25519_key.pub {number}\n"
+
+        def identity(script: str, name: str = name, rest: str = computer) -> str:
+            shown = azure.resource(f"virtualMachines/{name}").properties["osProfile"]["computerName"]
+            return f"{rest}hostname {shown}\n"
+
+        azure.guests.answer(Scripted(r'echo "machine-id', output=identity, machine=name))
+
+
+def test_a_version_is_promoted_when_machines_of_it_pass(azure: Simulator, build: Build) -> None:
+    provisioned(azure)
+    build.write("prepare:\n  - run: touch /etc/made\n" + CHECKS)
+    assert build.apply().version == "1.0.0"
+    body = azure.resource("images/web/versions/1.0.0").body
+    assert body["properties"]["publishingProfile"]["excludeFromLatest"] is False
+    assert body["tags"]["build-state"] == "promoted"
+    assert [line.partition(":")[0] for line in build.log.splitlines()].count("passed") == 4
+    azure.clock.advance(120)
+    assert [group for group in build.groups() if group.startswith("build-web")] == []
+
+
+def test_a_version_that_fails_is_held_back_and_marked(azure: Simulator, build: Build) -> None:
+    provisioned(azure)
+    build.write(CHECKS)
+    with pytest.raises(BuildError, match="run test -f /etc/made") as caught:
+        build.apply()
+    assert caught.value.code == "test-failed"
+    body = azure.resource("images/web/versions/1.0.0").body
+    assert body["properties"]["publishingProfile"]["excludeFromLatest"] is True
+    assert body["tags"]["build-state"] == "failed"
+    assert body["tags"]["build-image"] == "web"
+
+
+def test_machines_that_share_an_identity_are_found(azure: Simulator, build: Build) -> None:
+    azure.guests.answer(Scripted(r'echo "machine-id', output="machine-id 0123\nhostname same\n"))
+    build.write("test:\n  - identity: {}\n")
+    with pytest.raises(BuildError, match="both VMs have the same hostname, machine-id"):
+        build.apply()
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+def test_what_a_killed_run_left_is_found_and_removed(
+    azure: Simulator, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.machines.azure.session.AzureSession.__exit__", lambda *_: None)
+        patch.setattr("builder.machines.azure.session.AzureSession.commit", die)
+        with pytest.raises(Killed):
+            build.apply()
+    (left,) = [group for group in build.groups() if group.startswith("build-web")]
+    mine = compute(azure.subscription, left, "disks", "x").group_id
+    found = cleanup.left_overs(build.azure, build.store.is_alive)
+    assert [item.id for item in found] == [mine]
+    assert cleanup.left_overs(build.azure, lambda run: True) == []
+    assert cleanup.left_overs(build.azure, lambda run: None) == []  # a run of another host may live
+    cleanup.remove(build.azure, found)
+    azure.clock.advance(120)
+    assert build.groups() == []
+
+
+def test_expired_checkpoints_go_and_others_stay(azure: Simulator, build: Build) -> None:
+    build.write("prepare:\n  - run: {command: echo one, checkpoint: true}\n")
+    build.apply()
+    azure.clock.advance(120)
+    days = 24 * 3600
+    assert cleanup.left_overs(build.azure, lambda run: False) == []
+    azure.clock.advance(31 * days)
+    found = cleanup.left_overs(build.azure, lambda run: False)
+    assert {item.id.kind for item in found} == {"Microsoft.Compute/snapshots"}
+    cleanup.remove(build.azure, found)
+    azure.clock.advance(60)
+    assert list(azure.state.of_type("Microsoft.Compute/snapshots")) == []
+    assert azure.resource("images/web/versions/1.0.0").provisioning == "Succeeded"
