@@ -1,4 +1,4 @@
-"""`build gc`: remove what no build needs any more from the local store."""
+"""`build gc`: remove what no build needs any more, from the local store and where machines left it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def command(
 ) -> None:
     """Remove left-overs of dead runs, and checkpoints that neither a present spec nor its newest version stands on.
 
-    Old runs' records and old downloads go, too. Versions in galleries are never touched. Losing a checkpoint costs
-    time at the next build, nothing else.
+    Old runs' records and old downloads go, too, and what dead runs and expired checkpoints left in a cloud. Versions in
+    galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
     """
     from builder.apply.collect import DAY_SECONDS, Needed, collect
     from builder.cli.planning import PlanRequest, destinations_of, make_plan
+    from builder.machines.registry import Machines
     from builder.model.plan import Action
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
@@ -56,6 +57,11 @@ def command(
     if days is None:
         days = int(planned.loaded.project.expire_checkpoints // DAY_SECONDS)
     found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
+    images = [document.render(NEUTRAL_VERSION) for document in planned.loaded.documents]
+    machines = Machines(planned.store)
+    for machine in {machines(image).name: machines(image) for image in images}.values():
+        for what in machine.clean([image for image in images if machines(image) is machine], dry_run=dry_run):
+            print(f"- {what}")
     for removed in found:
         print(f"- {removed.what}  {bytes_text(removed.size)}")
     total = bytes_text(sum(removed.size for removed in found))

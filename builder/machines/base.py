@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -31,3 +32,9 @@ class Machine(Protocol):
 
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""
+
+    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[str]:
+        """Remove what dead runs of these images left outside of the local store, and what has expired there.
+
+        Says what that is (or would be). Nothing of a run that lives, or that this tool did not make, is touched.
+        """

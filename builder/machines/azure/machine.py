@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -78,6 +79,23 @@ class AzureMachine:
         from builder.machines.azure.session import AzureSession
 
         return AzureSession(run, self.store, self.connect(run.image))
+
+    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[str]:
+        """Resource groups and resources of dead runs, and expired snapshots, in the subscriptions of these images."""
+        from builder.machines.azure import cleanup
+
+        connections = {azure.subscription: azure for azure in map(self.connect, images)}
+        said = []
+        for azure in connections.values():
+            found = cleanup.left_overs(azure, self._is_alive)
+            if not dry_run:
+                cleanup.remove(azure, found)
+            said += [f"{left.id.short} of run {left.run} ({left.why})" for left in found]
+        return said
+
+    def _is_alive(self, run: str) -> bool | None:
+        """Whether a run lives; None for one that this store knows nothing of."""
+        return self.store.is_alive(run) if self.store.run_folder(run).is_dir() else None
 
 
 def offline_facts(image: ImageSpec) -> MachineFacts:

@@ -68,7 +68,7 @@ class AzureSession:
         if kind is not None and made.machine.on_failure == "keep":
             self._warn(
                 f"the build VM and what belongs to it stay in resource group {made.names.group}: they cost money until "
-                f"you remove them (they carry the tag build-run={self.run.id})",
+                f"`build gc` removes them, or you do (their tag is build-run={self.run.id})",
                 "azure-kept",
             )
             return

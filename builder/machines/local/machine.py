@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from builder.errors import BuildError
@@ -119,3 +120,7 @@ class LocalMachine:
         from builder.machines.local.session import LocalSession
 
         return LocalSession(run, self.store)
+
+    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[str]:
+        """Everything is in the store, and what a dead process mounted is gone with it."""
+        return []

@@ -16,6 +16,7 @@ from builder.events import Event, StepOutput, Warned
 from builder.machines.azure.machine import AzureMachine
 from builder.model.observed import Published
 from builder.model.plan import ImagePlan, Plan
+from builder.model.spec import ImageSpec
 from builder.plan.planner import Planner
 from builder.plan.selection import PlanOptions
 from builder.records.store import Store
@@ -103,9 +104,14 @@ class Build:
         return outcome
 
     def plan_destination(self) -> Published:
-        loaded, tools = self._tools()
-        image = loaded.documents[0].render("0.0.0")
-        return tools.destinations_for(image)[0].observe(image)
+        _, tools = self._tools()
+        return tools.destinations_for(self.image)[0].observe(self.image)
+
+    @property
+    def image(self) -> ImageSpec:
+        (document,) = self._tools()[0].documents
+        image: ImageSpec = document.render("0.0.0")
+        return image
 
     @property
     def log(self) -> str:

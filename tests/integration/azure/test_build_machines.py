@@ -10,6 +10,7 @@ import pytest
 from builder.azure.ids import compute
 from builder.errors import BuildError
 from builder.machines.azure import cleanup
+from builder.machines.azure.machine import AzureMachine
 from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.azure.guests import Scripted
@@ -157,7 +158,11 @@ def test_what_a_killed_run_left_is_found_and_removed(
     assert [item.id for item in found] == [mine]
     assert cleanup.left_overs(build.azure, lambda run: True) == []
     assert cleanup.left_overs(build.azure, lambda run: None) == []  # a run of another host may live
-    cleanup.remove(build.azure, found)
+    machine = AzureMachine(build.store)
+    (said,) = machine.clean([build.image], dry_run=True)
+    assert left in said
+    assert left in build.groups()
+    assert machine.clean([build.image], dry_run=False) == [said]
     azure.clock.advance(120)
     assert build.groups() == []
 
