@@ -18,7 +18,7 @@ from builder.model.steps import KINDS, Kind, Step
 if TYPE_CHECKING:
     from builder.machines.azure.session import AzureSession
 
-TEMPLATE = Path(__file__).parent / "templates" / "disks.sh"
+TEMPLATES = Path(__file__).parent / "templates"
 VERSION = "Microsoft.Compute/galleries/images/versions"
 
 
@@ -96,7 +96,7 @@ def disks_script(inputs: Mapping[str, Any], family: str) -> GuestScript | None:
     for disk in sorted(inputs["data"], key=lambda disk: ((disk["mount"] or "").rstrip("/").count("/"), disk["lun"])):
         if disk["filesystem"] is not None:
             words += [str(disk["lun"]), disk["filesystem"], disk["label"] or "", disk["mount"] or ""]
-    text = TEMPLATE.read_text(encoding="utf-8")
+    text = "\n".join((TEMPLATES / f"{name}.sh").read_text(encoding="utf-8") for name in ("devices", "disks"))
     return GuestScript(text, arguments=("grow" if inputs["os_size"] else "keep", *words))
 
 

@@ -47,6 +47,7 @@ class AzureSession:
         # VMs of tests, by their role
         self.test_vms: dict[str, tuple[Vm, AzureGuest]] = {}
         self._made: Provisioner | None = None
+        self._source: ResolvedSource | None = None
         self._keeper: Keeper | None = None
         self._guest: AzureGuest | None = None
         self._checkpoint: list[dict[str, Any]] = []
@@ -66,7 +67,7 @@ class AzureSession:
         if made is None or not made.something_made:
             return
         if kind is not None and made.machine.on_failure == "keep":
-            self._warn(
+            self.warn(
                 f"the build VM and what belongs to it stay in resource group {made.names.group}: they cost money until "
                 f"`build gc` removes them, or you do (their tag is build-run={self.run.id})",
                 "azure-kept",
@@ -75,7 +76,7 @@ class AzureSession:
         try:
             self._remove(made)
         except AzureError as error:
-            self._warn(f"{made.names.group} could not be removed: {error.message}; `build gc` tries again", "left-over")
+            self.warn(f"{made.names.group} could not be removed: {error.message}; `build gc` tries again", "left-over")
 
     def _remove(self, made: Provisioner) -> None:
         with self.run.effect("azure.remove", resource=str(made.names.group_id)):
@@ -98,12 +99,6 @@ class AzureSession:
         return self._made
 
     @property
-    def machine(self) -> ResolvedMachine:
-        """The VM that was asked for; once something was made."""
-        assert self._made is not None
-        return self._made.machine
-
-    @property
     def keeper(self) -> Keeper:
         """Takes snapshots that outlive the run."""
         assert self._made is not None
@@ -115,11 +110,28 @@ class AzureSession:
     def provision(self, source: ResolvedSource) -> Vm:
         """Make the build VM."""
         self._forget_vm()
+        self._source = source
         vm = self.provisioner(source).make(source, self._role(), self.image.disks)
         vm.recover = self._recover
         self.vm = vm
         self._guest = self.guest_of(vm)
         return vm
+
+    @property
+    def source(self) -> ResolvedSource:
+        """What the build VM was made of."""
+        assert self._source is not None
+        return self._source
+
+    @property
+    def provisioner_made(self) -> Provisioner:
+        """What made the build VM."""
+        assert self._made is not None
+        return self._made
+
+    def second_vm(self, role: str) -> Vm:
+        """Another VM of the same source, without the spec's own data disks."""
+        return self.provisioner_made.make(self.source, role)
 
     def _role(self) -> str:
         """Each try has resources of its own: those of the one before may still be going."""
@@ -133,7 +145,8 @@ class AzureSession:
         commands = RunCommands(self.azure, self.run, vm.id, vm.location, vm.check_there)
         return AzureGuest(commands, self.image.os.family)
 
-    def _warn(self, message: str, code: str) -> None:
+    def warn(self, message: str, code: str) -> None:
+        """Tell a person what doesn't stop the run."""
         self.run.emit(Warned(image=self.image.name, message=message, code=code))
 
     def start_at(self, digest: str) -> None:
@@ -157,7 +170,7 @@ class AzureSession:
 
     def _recover(self) -> str | None:
         """Azure took the VM away: make it again from the last checkpoint, or let it begin at its source."""
-        spot = self.machine.spot
+        spot = self.provisioner_made.machine.spot
         self._evictions += 1
         lost = self.vm
         self._forget_vm()
@@ -198,10 +211,10 @@ class AzureSession:
         assert self._guest is not None, "the source step makes the machine"
         assert self.vm is not None
         if self.step is not None and self.step.stage == Stage.GENERALIZE and self.image.os.family == "linux":
-            return LastGuest(self._guest, self.vm, self._check_of_generalize())
+            return LastGuest(self._guest, self.vm, self.check_of_generalize())
         return self._guest
 
-    def _check_of_generalize(self) -> GuestScript:
+    def check_of_generalize(self) -> GuestScript:
         """Looks in the guest whether all was done that the spec chose."""
         from builder.guest.generalize import selection
         from builder.guest.operations import applicable

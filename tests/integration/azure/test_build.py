@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import BuildError
+from builder.errors import BuildError, Interrupted
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
 from tests.azure.guests import Scripted
@@ -198,6 +198,33 @@ def test_a_guest_that_stays_on_is_given_up(azure: Simulator, build: Build) -> No
     with pytest.raises(BuildError, match="did not switch itself off"):
         build.apply()
     assert azure.clock.elapsed < 2 * 3600
+
+
+def test_a_restart_waits_for_the_agent(azure: Simulator, build: Build) -> None:
+    build.write("prepare:\n  - run: touch /etc/before\n  - restart: {}\n  - run: test -f /etc/before\n")
+    assert build.apply().version == "1.0.0"
+    restarts = [pair for pair in azure.traffic.pairs if pair.url.partition("?")[0].endswith("/restart")]
+    assert len(restarts) == 1
+
+
+def test_user_data_and_custom_data_come_from_files(azure: Simulator, build: Build) -> None:
+    (build.root / "cloud.yaml").write_text("#cloud-config\n")
+    build.write(machine="{location: westeurope, customData: cloud.yaml, userData: cloud.yaml}")
+    build.apply()
+    (machine,) = [pair for pair in azure.traffic.pairs if pair.operation == "PUT Microsoft.Compute/virtualMachines"]
+    given = machine.request_body["properties"]
+    assert given["userData"] == given["osProfile"]["customData"] == "I2Nsb3VkLWNvbmZpZwo="
+
+
+def test_an_interrupted_build_is_ended_and_removed(azure: Simulator, build: Build) -> None:
+    azure.guests.answer(Scripted("echo forever", hangs=True, seconds=1e9))
+    build.write("prepare:\n  - run: echo forever\n")
+    azure.clock.after(150, build.stop.set)
+    with pytest.raises(Interrupted):
+        build.apply()
+    assert azure.clock.elapsed < 400
+    azure.clock.advance(120)
+    assert build.groups() == []
 
 
 SPOT = "{location: westeurope, spot: {retries: 1}}"

@@ -91,6 +91,29 @@ def test_data_disks_are_made_with_the_machine(azure: Simulator, build: Build) ->
     assert profile["osDiskImage"]["sizeInGB"] == 64
 
 
+@pytest.mark.parametrize(("said", "code"), [("looking at /dev/sdc1\n", 0), ("/etc/x: is still there\n", 1)])
+def test_a_captured_disk_is_looked_at_from_another_machine(
+    azure: Simulator, build: Build, said: str, code: int
+) -> None:
+    azure.guests.answer(Scripted("unshare --mount", output=said, exit_code=code, machine="build-verify"))
+    build.write(machine="{location: westeurope, verify: deep}")
+    if code:
+        with pytest.raises(BuildError, match="the captured disk is not generalized") as caught:
+            build.apply()
+        assert (caught.value.code, caught.value.detail) == ("not-generalized", said.strip())
+        assert build.decided().action == Action.BUILD
+        azure.clock.advance(60)
+        assert [
+            item for item in azure.state.of_type("Microsoft.Compute/snapshots") if "build-digest" in item.body["tags"]
+        ] == []
+    else:
+        assert build.apply().version == "1.0.0"
+        assert said.strip() in build.log
+    attached = [pair.request_body["properties"]["storageProfile"]["dataDisks"] for pair in azure.traffic.pairs
+                if pair.operation == "PATCH Microsoft.Compute/virtualMachines"]  # fmt: skip
+    assert [[disk["createOption"] for disk in disks] for disks in attached] == [["Attach"]]
+
+
 CHECKS = "test:\n  - provision: {}\n  - run: test -f /etc/made\n  - identity: {}\n"
 
 

@@ -54,7 +54,7 @@ run() {
     status=$?
     late=no
     if [ "$(($(date +%s) - began))" -ge "$limit" ]; then
-        case $status in 124 | 137) late=yes ;; esac
+        case $status in 124 | 137 | 143) late=yes ;; esac
     fi
     kill "$shown" 2>/dev/null
     wait "$shown" 2>/dev/null
