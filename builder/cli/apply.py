@@ -16,7 +16,7 @@ from builder.cli.plan import Exclude, Rebuild, arguments
 from builder.errors import BuildError, ExitCode, PolicyDenied, SomeImagesFailed
 
 if TYPE_CHECKING:
-    from builder.apply.executor import Executor
+    from builder.apply.executor import Executor, Tools
     from builder.cli.planning import Planned
     from builder.events import Listener
     from builder.model.plan import ImagePlan, Plan
@@ -61,6 +61,9 @@ def command(
             help="Wait so long for another run of the same image. Without it: not at a terminal, 300 elsewhere.",
         ),
     ] = None,
+    parallel: Annotated[
+        int, typer.Option(min=1, max=500, metavar="N", help="Make at most so many images at once, where they can be.")
+    ] = 16,
     progress: Annotated[
         ProgressMode, typer.Option(help="Live lines, plain lines, JSON lines on standard output, or nothing.")
     ] = ProgressMode.AUTO,
@@ -72,6 +75,7 @@ def command(
 
     With a plan file, exactly that plan is carried out, once, or refused when anything moved since (exit code 5).
     """
+    from builder.apply.executor import Executor, Options
     from builder.cli.interrupts import stop_on_signals
     from builder.cli.planning import PlanRequest, make_plan, print_plan
     from builder.report.plan_words import Presentation
@@ -113,7 +117,11 @@ def command(
         )
     with ExitStack() as stack:
         listener = progress_for(progress.value)
-        executor = _executor(planned, stack, listener, events, lock_timeout, fail_fast=fail_fast, dry_run=dry_run)
+        tools = _tools(planned, stack, listener, events)
+        if lock_timeout is None:
+            lock_timeout = 0.0 if _somebody_is_there() else CI_LOCK_SECONDS
+        options = Options(lock_timeout, fail_fast=fail_fast, dry_run=dry_run, side_by_side=parallel)
+        executor = Executor(tools, planned.loaded.documents, options)
         if not dry_run:
             executor.preflight(plan)
         if ask:
@@ -156,17 +164,8 @@ def _checked_again(path: Path) -> Planned:
     return replace(fresh, plan=approved(saved, fresh.plan))
 
 
-def _executor(
-    planned: Planned,
-    stack: ExitStack,
-    progress: Progress,
-    events: Path | None,
-    lock_timeout: float | None,
-    *,
-    fail_fast: bool,
-    dry_run: bool,
-) -> Executor:
-    from builder.apply.executor import Executor, Options, Tools
+def _tools(planned: Planned, stack: ExitStack, progress: Progress, events: Path | None) -> Tools:
+    from builder.apply.executor import Tools
     from builder.cli.planning import destinations_of
     from builder.machines.registry import machine_for
     from builder.records.store import Store
@@ -179,16 +178,12 @@ def _executor(
         except OSError as error:
             raise BuildError(f"events can't be written to {events}: {error.strerror}", code="usage") from error
         listener = both(listener, JsonLines(file))
-    if lock_timeout is None:
-        lock_timeout = 0.0 if _somebody_is_there() else CI_LOCK_SECONDS
-    tools = Tools(
+    return Tools(
         store=Store(planned.store),
         machine_for=lambda image: machine_for(image, planned.store),
         destinations_for=destinations_of(planned.loaded),
         listener=listener,
     )
-    options = Options(lock_timeout=lock_timeout, fail_fast=fail_fast, dry_run=dry_run)
-    return Executor(tools, planned.loaded.documents, options)
 
 
 def _apply(executor: Executor, planned: Planned) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from builder.apply.manifests import recorded_step
 from builder.cli.planning import PlanRequest, make_plan
 from builder.model.artifact import Inventory, Manifest, ManifestDisk
+from builder.model.hardware import host_architecture
 from builder.model.plan import Action
 from builder.records.files import write_json
 
@@ -38,6 +39,16 @@ publish:
     - gallery: {resourceGroup: images, gallery: corp, definition: web, regions: [westeurope]}
     - directory: {path: gallery}
 """
+# Blocked for three reasons that can be known on this host alone
+STUCK = """\
+name: stuck
+os: {family: linux, distribution: debian, architecture: ARCHITECTURE}
+source:
+  file: {path: stuck.raw, sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
+publish:
+  to:
+    - directory: {path: taken}
+""".replace("ARCHITECTURE", "arm64" if host_architecture() == "x64" else "x64")
 TIDY = "#!/bin/sh\necho one\necho two\necho three\n"
 
 
@@ -48,6 +59,7 @@ def make_project(folder: Path) -> Path:
     (folder / "images/web.yaml").write_text(WEB)
     (folder / "images/app.yaml").write_text(APP)
     (folder / "images/tidy.sh").write_text(TIDY)
+    (folder / "images/stuck.raw").write_bytes(b"a disk")
     return folder
 
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from builder.cli.app import invoke
-from tests.unit.cli.projects import FAR, TIDY, WEB, make_project, publish_all
+from tests.unit.cli.projects import STUCK, TIDY, WEB, make_project, publish_all
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "plan.schema.json").read_text())
 
@@ -93,17 +93,17 @@ def test_a_blocked_image_is_shown_and_then_an_error(project, capsys):
 
 
 def test_everything_that_blocks_an_image_is_said_at_once(project, capsys):
-    (project / "images/far.yaml").write_text(FAR)
-    code, out, _ = build(capsys, "plan", "far", "--format", "json")
+    (project / "images/stuck.yaml").write_text(STUCK)
+    (project / "taken").write_text("a file where a gallery should be")
+    code, out, _ = build(capsys, "plan", "stuck", "--format", "json")
     assert code == 1
     found = [(item["code"], item["source"]["line"]) for item in json.loads(out)["diagnostics"]]
-    assert [line for _, line in found] == [6, 9]
-    assert found[1][0] == "azure-login"
+    assert found == [("source-changed", 4), ("foreign-architecture", 2), ("destination-read-only", 7)]
 
 
 def test_a_blocked_plan_says_that_it_was_saved(project, capsys):
-    (project / "images/far.yaml").write_text(FAR)
-    for targets, end in (([], "To do exactly this:  build apply p"), (["far"], None)):
+    (project / "images/stuck.yaml").write_text(STUCK)
+    for targets, end in (([], "To do exactly this:  build apply p"), (["stuck"], None)):
         code, out, err = build(capsys, "plan", "--out", "p", *targets)
         assert code == 1
         assert Path("p").exists()
