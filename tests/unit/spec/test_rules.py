@@ -280,7 +280,8 @@ FINDINGS = [
     (WINDOWS + step("windowsFeatures: {install: [DHCP]}") + "- windowsFeatures: {remove: [dhcp]}\n", []),
     (WINDOWS + step("windowsFeatures: {install: [DNS, Web-Server, Hyper-V]}"), []),
     (
-        WINDOWS + step("users: [{name: a-name-of-twenty-one-, system: true}, {name: a-name-of-twenty-one}, {name: b.}]"),
+        WINDOWS
+        + step("users: [{name: a-name-of-twenty-one-, system: true}, {name: a-name-of-twenty-one}, {name: b.}]"),
         [
             "a-name-of-twenty-one-: user-name 'a-name-of-twenty-one-' has 21 characters; Windows takes 20",
             "b.: user-name 'b.' ends with a dot, which Windows refuses",
