@@ -100,8 +100,7 @@ class Build:
     def carry_out(self, plan: Plan) -> Outcome:
         loaded, tools = self._tools()
         with self.simulator.clock.worker():
-            (outcome,) = Executor(tools, loaded.documents, Options()).apply(plan)
-        return outcome
+            return Executor(tools, loaded.documents, Options()).apply(plan)[-1]
 
     def plan_destination(self) -> Published:
         _, tools = self._tools()
@@ -109,7 +108,7 @@ class Build:
 
     @property
     def image(self) -> ImageSpec:
-        (document,) = self._tools()[0].documents
+        document = next(found for found in self._tools()[0].documents if found.name == "web")
         image: ImageSpec = document.render("0.0.0")
         return image
 

@@ -114,6 +114,18 @@ def test_a_captured_disk_is_looked_at_from_another_machine(
     assert [[disk["createOption"] for disk in disks] for disks in attached] == [["Attach"]]
 
 
+@pytest.mark.parametrize("generalize", ["{}", "false"])
+def test_an_image_on_another_of_the_project(azure: Simulator, build: Build, generalize: str) -> None:
+    base = (build.root / "web.image.yaml").read_text().replace("web", "base")
+    base += f"generalize: {generalize}\nprepare:\n  - run: echo base > /etc/base\n"
+    (build.root / "base.image.yaml").write_text(base)
+    build.write("prepare:\n  - run: echo \"$(cat /etc/base) web\" > /etc/both\n", source="{image: base}")
+    assert build.apply().image == "web"
+    assert azure.resource("images/base/versions/1.0.0").hidden["facts"].tree.text("/etc/base") == "base\n"
+    assert azure.resource("images/web/versions/1.0.0").hidden["facts"].tree.text("/etc/both") == "base web\n"
+    assert {item.action for item in build.plan().images} == {Action.NONE}
+
+
 CHECKS = "test:\n  - provision: {}\n  - run: test -f /etc/made\n  - identity: {}\n"
 
 
