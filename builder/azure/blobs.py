@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PAGE = 512
 LARGEST_WRITE = 4 * 1024 * 1024
 LARGEST_BLOB = 8 * 1024**4
+# Codes of our errors: the service doesn't know an operation (an emulator); it can't read what it should copy
+UNSUPPORTED = "blob-unsupported"
+UNREADABLE_SOURCE = "copy-source"
 # requests keeps this many connections open per host; more threads than that would open one per call
 CONNECTIONS = 10
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -61,10 +64,6 @@ _MEANINGS = {
 }  # fmt: skip
 
 T = TypeVar("T")
-
-
-class NotSupported(BuildError):
-    """The service doesn't know this operation (an emulator, or an account without it)."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,10 @@ class PageBlob:
         self._call(lambda client: client.upload_page(data, offset, len(data), headers=headers, lease=lease))
 
     def write_from(self, source: PageBlob, offset: int, length: int, *, lease: str | None) -> None:
-        """Have the service copy pages of another blob to the same place. Raises NotSupported where it can't."""
+        """Have the service copy pages of another blob to the same place.
+
+        Raises BuildError with the codes UNSUPPORTED and UNREADABLE_SOURCE where it can't.
+        """
         _check_pages(offset, length, LARGEST_WRITE)
 
         def copy(client: BlobClient) -> None:
@@ -181,7 +183,7 @@ class PageBlob:
             self._call(copy)
         except BuildError as error:
             # The source's signature ended, not ours
-            if error.code != "copy-source" or not source.renewed(source.readable_url):
+            if error.code != UNREADABLE_SOURCE or not source.renewed(source.readable_url):
                 raise
             self._call(copy)
 
@@ -302,7 +304,8 @@ class PageBlob:
                     return missing()
                 if status == 409 and code in _TAKEN_CODES and taken is not None:
                     return taken()
-                if status in (401, 403) and renewals < _MOST_RENEWALS and self.renewed(url):
+                ours = status in (401, 403) and code != "CannotVerifyCopySource"
+                if ours and renewals < _MOST_RENEWALS and self.renewed(url):
                     renewals += 1
                     continue
                 again = status in _TRANSIENT or code == "Md5Mismatch"
@@ -330,10 +333,12 @@ class PageBlob:
                 detail=detail,
             )
         if status == 501 or code == "UnsupportedHeader":
-            return NotSupported(f"{self.name} can't do that: the service doesn't know it", code="blob-unsupported")
+            return BuildError(f"{self.name} can't do that: the service doesn't know it", code=UNSUPPORTED)
         if code == "CannotVerifyCopySource":
             return BuildError(
-                f"{self.name} can't be copied to: the service can't read the source", code="copy-source", detail=detail
+                f"{self.name} can't be copied to: the service can't read the source",
+                code=UNREADABLE_SOURCE,
+                detail=detail,
             )
         kind, why, hint = _MEANINGS.get(code, ("blob-failed", code or "the service can't be reached", "begin again"))
         times = f" ({attempts} attempts)" if attempts > 1 else ""

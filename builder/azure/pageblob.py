@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, islice
 
-from builder.azure.blobs import CONNECTIONS, BlobFacts, NotSupported, PageBlob, check_size
+from builder.azure.blobs import CONNECTIONS, UNREADABLE_SOURCE, UNSUPPORTED, BlobFacts, PageBlob, check_size
 from builder.azure.claim import FINISHED, UNFINISHED, Claim, Pace, Record, claimed
 from builder.azure.movers import Cell, DiskBytes, FromHere, FromService, Mover, Piece, cells, footer
 from builder.azure.ranges import Ranges, Span, difference
@@ -92,7 +92,10 @@ def copy(source: PageBlob, target: PageBlob, manner: Manner | None = None) -> Up
         raise BuildError(f"{source.name} doesn't exist", code="blob-missing", hint="check the address")
     try:
         return _Transfer(FromService(source, target, facts), target, manner).run("service")
-    except NotSupported:
+    except BuildError as error:
+        # The service can't copy at all, or can't reach a source (behind a firewall) that this host may well reach
+        if error.code not in (UNSUPPORTED, UNREADABLE_SOURCE):
+            raise
         return _Transfer(FromHere(RemoteDisk(source, facts), target), target, manner).run("through here")
 
 

@@ -119,7 +119,7 @@ def test_an_image_on_another_of_the_project(azure: Simulator, build: Build, gene
     base = (build.root / "web.image.yaml").read_text().replace("web", "base")
     base += f"generalize: {generalize}\nprepare:\n  - run: echo base > /etc/base\n"
     (build.root / "base.image.yaml").write_text(base)
-    build.write("prepare:\n  - run: echo \"$(cat /etc/base) web\" > /etc/both\n", source="{image: base}")
+    build.write('prepare:\n  - run: echo "$(cat /etc/base) web" > /etc/both\n', source="{image: base}")
     assert build.apply().image == "web"
     assert azure.resource("images/base/versions/1.0.0").hidden["facts"].tree.text("/etc/base") == "base\n"
     assert azure.resource("images/web/versions/1.0.0").hidden["facts"].tree.text("/etc/both") == "base web\n"

@@ -358,6 +358,17 @@ def test_a_blob_is_copied_through_here_where_the_service_cannot(place: Place) ->
     place.holds("copy.vhd")
 
 
+def test_a_source_that_the_service_cannot_read_is_copied_through_here(place: Place) -> None:
+    place.upload()
+    source = PageBlob(place.blobs.sas(f"{place.folder.name}/disk.vhd"), retry=QUICK)
+    place.proxy.look = lambda request: (
+        (403, "CannotVerifyCopySource") if "x-ms-copy-source" in request.headers else None
+    )
+
+    assert copy(source, place.blob("copy.vhd"), Manner(pace=SHORT)).how == "through here"
+    place.holds("copy.vhd")
+
+
 def test_a_service_that_copies_moves_no_bytes_through_here(place: Place) -> None:
     """The proxy does what Azure does with "Put Page From URL": Azurite can't."""
     place.upload()
