@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,6 @@ from builder.machines.local.bootstrap import make_base, resolve
 from builder.model.canonical import digest as digest_of
 from builder.model.canonical import short
 from builder.model.spec import OsSpec
-
-# The tests on the simulator of Azure have a run of their own: their peers take 1.4 GB to install
-collect_ignore = [] if os.environ.get("AZURE_TESTS") else ["azure"]
 
 CACHE = Path(__file__).parents[2] / ".build" / "test-cache"
 
