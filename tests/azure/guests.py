@@ -2,7 +2,7 @@
 
 A Linux guest sees the host's /usr read-only; /etc, /var, /root, /home, /opt, /srv, /boot and /tmp are its disk's own,
 so that what one step writes is there in the next, in a snapshot, and in a VM made of it. Programs that a sandbox can't
-have (a package manager, an agent) are given as scripts in `programs`.
+have are scripts: package managers in `packages`, an agent and whatever a test adds in `programs`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.azure import packages
 
 OWN_FOLDERS = ("etc", "var", "root", "home", "opt", "srv", "boot", "tmp", "run", "local")
 FILES = {
@@ -44,7 +46,10 @@ PROGRAMS = {
     "systemctl": (
         "#!/bin/sh\n"
         f'case "$1" in poweroff|halt) echo off > /{POWER_FILE};; reboot) echo reboot > /{POWER_FILE};;\n'
-        'enable|disable|mask|unmask) exec /usr/bin/systemctl "$@";; esac\n'
+        'enable|disable|mask|unmask) exec /usr/bin/systemctl "$@";;\n'
+        # What is enabled runs: the guest has been started
+        'is-active) for unit; do :; done; /usr/bin/systemctl is-enabled "$unit" >/dev/null 2>&1 && echo active ||\n'
+        " { echo inactive; exit 3; };; esac\n"
     ),
 }
 
@@ -84,12 +89,13 @@ class Tree:
 
     path: Path
     guests: Guests
+    os_name: str = ""
     image_state: str = "IMAGE_STATE_COMPLETE"
     sysprep_runs: int = 0
 
     def copy(self) -> Tree:
         """An independent copy: what a snapshot or an image holds."""
-        tree = Tree(self.guests.folder(), self.guests, self.image_state, self.sysprep_runs)
+        tree = Tree(self.guests.folder(), self.guests, self.os_name, self.image_state, self.sysprep_runs)
         tree.path.rmdir()
         subprocess.run(["cp", "-a", "--reflink=auto", "--", self.path, tree.path], check=True, stdin=subprocess.DEVNULL)
         return tree
@@ -122,7 +128,7 @@ class Guests:
 
     def fresh(self, system: str, os_name: str, os_version: str) -> Tree:
         """A new guest's files."""
-        tree = Tree(self.folder(), self)
+        tree = Tree(self.folder(), self, os_name)
         if system == "Windows":
             return tree
         for name in OWN_FOLDERS:
@@ -168,7 +174,10 @@ class Guests:
         """The sandbox: no network, its own processes, the host's /usr, and the disk's own folders."""
         command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-add", "ALL"]
         command += ["--share-net"] if self.network else []
+        command += ["--hostname", host_name(tree)]
         command += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/mnt"]
+        for program in packages.hidden(tree.os_name):
+            command += ["--ro-bind", "/dev/null", str(program)]
         for name in ("bin", "sbin", "lib", "lib64"):
             if Path("/", name).is_symlink():
                 command += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -197,7 +206,7 @@ class Guests:
         on_output: Callable[[str, str], None] = lambda _stream, _text: None,
     ) -> Finished:
         """Runs a script for real; `on_output(stream, text)` sees its output as it comes."""
-        for program, text in self.programs.items():
+        for program, text in {**packages.programs(tree.os_name), **self.programs}.items():
             path = tree.path / "local/sbin" / program
             path.write_text(text, encoding="utf-8")
             path.chmod(0o755)
@@ -252,6 +261,12 @@ class Guests:
             reader.join()
         code = process.returncode
         return Finished(code, "".join(collected["output"]), "".join(collected["errors"]), timed_out=timed_out)
+
+
+def host_name(tree: Tree) -> str:
+    """What a Linux guest calls itself: what its file said when it started."""
+    path = tree.path / "etc/hostname"
+    return (path.read_text(encoding="utf-8").strip() if path.is_file() else "") or "localhost"
 
 
 WINDOWS_STATE = r"ImageState"

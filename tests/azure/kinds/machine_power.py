@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tests.azure import first_start
 from tests.azure.answers import Answer, Call, Json, bad_request, conflict
 from tests.azure.kinds.machine_rules import used_cores
 from tests.azure.kinds.machine_view import instance_view
@@ -111,6 +112,9 @@ def boot(call: Call, machine: Resource) -> None:
     machine.hidden["agent"] = False
     machine.hidden["boots"] = machine.hidden.get("boots", 0) + 1
     number = machine.hidden["boots"]
+    tree = machine.hidden["facts"].tree
+    if tree is not None and machine.hidden["facts"].system == "Linux":
+        first_start.start(tree)
 
     def ready() -> None:
         with call.cloud.lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.azure import first_start
 from tests.azure.answers import Answer, Call, Json, bad_request, conflict, copy, without_nulls
 from tests.azure.facts import Facts
 from tests.azure.kinds import disks
@@ -215,7 +216,19 @@ def _make_disks(call: Call, machine: Resource, wanted: Wanted, attached: Resourc
     machine.hidden["facts"] = disk.hidden["facts"] = facts
     os_disk["managedDisk"]["id"] = disk.id
     _attach(disk, machine)
+    _start(machine, wanted)
     _make_data_disks(call, machine)
+
+
+def _start(machine: Resource, wanted: Wanted) -> None:
+    """What a Linux guest makes of itself at its first start; with no osProfile it stays who it was."""
+    facts: Facts = machine.hidden["facts"]
+    if facts.system != "Linux" or facts.tree is None:
+        return
+    profile = wanted.properties.get("osProfile")
+    if profile is not None:
+        first_start.provision(facts.tree, profile.get("computerName") or machine.name, profile.get("adminUsername", ""))
+    first_start.start(facts.tree)
 
 
 def _make_data_disks(call: Call, machine: Resource) -> None:

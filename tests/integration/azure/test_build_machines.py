@@ -129,20 +129,7 @@ def test_an_image_on_another_of_the_project(azure: Simulator, build: Build, gene
 CHECKS = "test:\n  - provision: {}\n  - run: test -f /etc/made\n  - identity: {}\n"
 
 
-def provisioned(azure: Simulator) -> None:
-    """What a generalized guest makes of itself at its first start, the simulator leaves to its tests."""
-    for number, name in enumerate(("build-test", "build-test-2")):
-        computer = f"machine-id {number:032x}\nssh_host_ed25519_key.pub {number}\n"
-
-        def identity(script: str, name: str = name, rest: str = computer) -> str:
-            shown = azure.resource(f"virtualMachines/{name}").properties["osProfile"]["computerName"]
-            return f"{rest}hostname {shown}\n"
-
-        azure.guests.answer(Scripted(r'echo "machine-id', output=identity, machine=name))
-
-
 def test_a_version_is_promoted_when_machines_of_it_pass(azure: Simulator, build: Build) -> None:
-    provisioned(azure)
     build.write("prepare:\n  - run: touch /etc/made\n" + CHECKS)
     assert build.apply().version == "1.0.0"
     body = azure.resource("images/web/versions/1.0.0").body
@@ -154,7 +141,6 @@ def test_a_version_is_promoted_when_machines_of_it_pass(azure: Simulator, build:
 
 
 def test_a_version_that_fails_is_held_back_and_marked(azure: Simulator, build: Build) -> None:
-    provisioned(azure)
     build.write(CHECKS)
     with pytest.raises(BuildError, match="run test -f /etc/made") as caught:
         build.apply()
