@@ -46,7 +46,9 @@ PROGRAMS = {
     "systemctl": (
         "#!/bin/sh\n"
         f'case "$1" in poweroff|halt) echo off > /{POWER_FILE};; reboot) echo reboot > /{POWER_FILE};;\n'
-        'enable|disable|mask|unmask) exec /usr/bin/systemctl "$@";;\n'
+        # The links are real; of a unit that is started or stopped at once there is nothing to see
+        "enable|disable|mask|unmask) for word; do shift; [ \"$word\" = --now ] || set -- \"$@\" \"$word\"; done\n"
+        'exec /usr/bin/systemctl "$@";;\n'
         # What is enabled runs: the guest has been started
         'is-active) for unit; do :; done; /usr/bin/systemctl is-enabled "$unit" >/dev/null 2>&1 && echo active ||\n'
         " { echo inactive; exit 3; };; esac\n"

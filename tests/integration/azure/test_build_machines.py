@@ -15,10 +15,8 @@ from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.azure.guests import Scripted
 from tests.integration.azure.building import SERVER, WINDOWS, Build
-from tests.integration.azure.windows_answers import answer_all, marker
+from tests.integration.azure.windows_answers import FACTS, answer_all, marker
 from tests.unit.guest.windows.test_inventory import TOLD
-
-FACTS = 'ID="windows"\r\nVERSION_ID="10.0.20348"\r\nbuild: architecture AMD64\r\n'
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ RESULTS: Mapping[str, dict[str, Any]] = {
     "windowsFeatures": {"restart": False},
     "windowsUpdates": {"restart": False, "installed": [], "failed": [], "left": 0},
 }
+# What it says when it is asked what it is
+FACTS = 'ID="windows"\r\nVERSION_ID="10.0.20348"\r\nbuild: architecture AMD64\r\n'
 
 
 def answer(azure: Simulator, title: str, result: dict[str, Any], **more: Any) -> None:

@@ -38,10 +38,11 @@ def image_of(folder: Path, text: str) -> ImageSpec:
 
 @dataclass
 class World:
-    """A subscription. Everything is made in one group and, unless said otherwise, one region."""
+    """A subscription. Everything is made in one group (`home`) and, unless said otherwise, one region."""
 
     azure: Simulator
     connection: Azure
+    home: str = GROUP
 
     @staticmethod
     def of(azure: Simulator) -> World:
@@ -56,13 +57,13 @@ class World:
         return str(id)
 
     def compute(self, *path: str) -> ResourceId:
-        return compute(self.azure.subscription, GROUP, *path)
+        return compute(self.azure.subscription, self.home, *path)
 
     def group(self, name: str, location: str = LOCATION) -> None:
         self.put(group_id(self.azure.subscription, name), {"location": location})
 
     def subnet(self, name: str = "net", location: str = LOCATION) -> str:
-        id = network(self.azure.subscription, GROUP, "virtualNetworks", name)
+        id = network(self.azure.subscription, self.home, "virtualNetworks", name)
         subnet = {"name": "build", "properties": {"addressPrefix": "10.0.0.0/24"}}
         spaces = {"addressPrefixes": ["10.0.0.0/16"]}
         self.put(id, {"location": location, "properties": {"addressSpace": spaces, "subnets": [subnet]}})
@@ -81,7 +82,7 @@ class World:
         """A running VM with empty data disks of 8 GiB."""
         configuration = {"name": "i", "properties": {"subnet": {"id": self.subnet()}}}
         nic = self.put(
-            network(self.azure.subscription, GROUP, "networkInterfaces", name),
+            network(self.azure.subscription, self.home, "networkInterfaces", name),
             {"location": LOCATION, "properties": {"ipConfigurations": [configuration]}},
         )
         profile = {"computerName": name, "adminUsername": "someone", "adminPassword": "S3cret-of-ours"}
