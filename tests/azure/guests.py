@@ -47,7 +47,7 @@ PROGRAMS = {
         "#!/bin/sh\n"
         f'case "$1" in poweroff|halt) echo off > /{POWER_FILE};; reboot) echo reboot > /{POWER_FILE};;\n'
         # The links are real; of a unit that is started or stopped at once there is nothing to see
-        "enable|disable|mask|unmask) for word; do shift; [ \"$word\" = --now ] || set -- \"$@\" \"$word\"; done\n"
+        'enable|disable|mask|unmask) for word; do shift; [ "$word" = --now ] || set -- "$@" "$word"; done\n'
         'exec /usr/bin/systemctl "$@";;\n'
         # What is enabled runs: the guest has been started
         'is-active) for unit; do :; done; /usr/bin/systemctl is-enabled "$unit" >/dev/null 2>&1 && echo active ||\n'

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +61,7 @@ class Applied:
         return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def applied(tmp_path_factory: pytest.TempPathFactory, recorder: Recorder) -> Iterator[Applied]:
     """The whole folder, planned and applied once: six images side by side."""
     project = tmp_path_factory.mktemp("checkout") / "azure"
@@ -94,14 +93,13 @@ def test_every_example_is_in_the_list() -> None:
     assert names == set(DEFINITIONS)
 
 
-def test_the_plan_says_what_will_be_done_and_writes_nothing(applied: Applied) -> None:
+def check_that_the_plan_says_what_will_be_done_and_writes_nothing(applied: Applied) -> None:
     assert applied.plan.returncode == 2, applied.plan.stdout + applied.plan.stderr
     assert "Plan: 6 to build." in applied.plan.stdout
     assert applied.written_by_plans == []
 
 
-@pytest.mark.parametrize("example", DEFINITIONS)
-def test_it_is_built_and_published(applied: Applied, example: str) -> None:
+def check_that_it_is_built_and_published(applied: Applied, example: str) -> None:
     assert applied.apply.returncode == 0, applied.apply.stdout + applied.apply.stderr
     body = applied.version(example)
     assert body["properties"]["provisioningState"] == "Succeeded"
@@ -111,18 +109,18 @@ def test_it_is_built_and_published(applied: Applied, example: str) -> None:
     assert body["id"] in applied.apply.stderr
 
 
-def test_nothing_changes_then(applied: Applied) -> None:
+def check_that_nothing_changes_then(applied: Applied) -> None:
     assert applied.again.returncode == 0, applied.again.stdout + applied.again.stderr
     assert "No changes. 6 images match their specs (checked 6, 0 skipped)." in applied.again.stdout
 
 
-def test_the_version_is_shown(applied: Applied) -> None:
+def check_that_the_version_is_shown(applied: Applied) -> None:
     assert applied.show.returncode == 0, applied.show.stderr
     assert "1.0.0" in applied.show.stdout
     assert applied.version("ubuntu-web")["id"] in applied.show.stdout
 
 
-def test_what_the_specs_ask_for_is_in_the_images(applied: Applied) -> None:
+def check_that_what_the_specs_ask_for_is_in_the_images(applied: Applied) -> None:
     web = applied.tree("ubuntu-web")
     assert web.text("/etc/nginx/conf.d/tokens.conf") == "server_tokens off;\n"
     assert "log_martians" in web.text("/etc/sysctl.d/60-harden.conf")
@@ -134,7 +132,7 @@ def test_what_the_specs_ask_for_is_in_the_images(applied: Applied) -> None:
         assert (tree.image_state, tree.sysprep_runs) == ("IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE", 1)
 
 
-def test_a_machine_is_copied_and_left_as_it_was(applied: Applied) -> None:
+def check_that_a_machine_is_copied_and_left_as_it_was(applied: Applied) -> None:
     original = applied.azure.resource("virtualMachines/app-1")
     assert (original.hidden["power"], original.hidden["generalized"]) == ("running", False)
     name = original.hidden["facts"].tree.text("/etc/hostname")
@@ -147,7 +145,7 @@ def test_a_machine_is_copied_and_left_as_it_was(applied: Applied) -> None:
         assert applied.definition(example)["properties"]["osState"] == state
 
 
-def test_plans_and_regions_arrive(applied: Applied) -> None:
+def check_that_plans_and_regions_arrive(applied: Applied) -> None:
     plan = applied.definition("rocky-plan")["properties"]["purchasePlan"]
     assert plan == {"name": "9-base", "product": "rockylinux-x86_64", "publisher": "resf"}
     regions = applied.version("ubuntu-web")["properties"]["publishingProfile"]["targetRegions"]
@@ -157,7 +155,7 @@ def test_plans_and_regions_arrive(applied: Applied) -> None:
     ]
 
 
-def test_what_was_made_for_the_builds_is_gone(applied: Applied) -> None:
+def check_that_what_was_made_for_the_builds_is_gone(applied: Applied) -> None:
     left = {
         pair.url.partition("/resourceGroups/")[2].partition("?")[0]
         for pair in applied.azure.traffic.pairs
@@ -173,6 +171,20 @@ def test_what_was_made_for_the_builds_is_gone(applied: Applied) -> None:
     assert gone == runs
 
 
-def test_the_secret_is_said_nowhere(applied: Applied) -> None:
+def check_that_the_secret_is_said_nowhere(applied: Applied) -> None:
     said = json.dumps([(done.stdout, done.stderr) for done in (applied.plan, applied.apply, applied.again)])
     assert "not-so-secret" not in said
+
+
+def test_all_examples(applied: Applied) -> None:
+    """One test, since it is one run: what is looked at has no effect on it."""
+    check_that_the_plan_says_what_will_be_done_and_writes_nothing(applied)
+    for example in DEFINITIONS:
+        check_that_it_is_built_and_published(applied, example)
+    check_that_nothing_changes_then(applied)
+    check_that_the_version_is_shown(applied)
+    check_that_what_the_specs_ask_for_is_in_the_images(applied)
+    check_that_a_machine_is_copied_and_left_as_it_was(applied)
+    check_that_plans_and_regions_arrive(applied)
+    check_that_what_was_made_for_the_builds_is_gone(applied)
+    check_that_the_secret_is_said_nowhere(applied)
