@@ -28,9 +28,10 @@ from builder.destinations.azure_resources import (
 )
 from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed, versioned
 from builder.destinations.gallery_definition import OS_TYPES, Difference
+from builder.destinations.gallery_versions import MOVING
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
-from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
+from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 IMAGES = "Microsoft.Compute/images"
 PUBLISH, PROMOTE, UPDATE, RETIRE = (f"{word}.managedImage" for word in ("publish", "promote", "update", "retire"))
 GIB = 1024**3
+LOOK_SECONDS = 10.0
 # How a managed image names a source of a disk, by what the source is
 _NAMED = {"microsoft.compute/snapshots": "snapshot", "microsoft.compute/disks": "managedDisk"}
 
@@ -223,21 +225,48 @@ def _state(body: Mapping[str, Any]) -> VersionState:
 
 
 def _publish(step: Step, context: StepContext) -> None:
-    """Make the image, or take one that stands with the same content."""
+    """Make the image, or take one that stands, or that another run is making, with the same content."""
+    from builder.azure.errors import AzureError
+
     assert context.manifest is not None
-    manifest, stop = context.manifest(), context.run.stop
+    manifest = context.manifest()
     id = ResourceId.parse(step.inputs["id"])
     azure = connection(id.subscription)
-    body = azure.find(id)
-    if body is not None:
+    if _settled(azure, id, manifest, context):
+        context.log(f"{id.name} stands already, with the same content")
+        remove_uploads(azure, context, id)
+    else:
+        try:
+            _make(azure, id, manifest, step, context)
+        except AzureError:
+            # Another run may have begun the same in between
+            if not _settled(azure, id, manifest, context):
+                raise
+    context.locations.append(str(id))
+
+
+def _settled(azure: Azure, id: ResourceId, manifest: Manifest, context: StepContext) -> bool:
+    """Whether the image stands, when nobody works on it any more; a failed one doesn't.
+
+    Raises PlanStale for one with another content.
+    """
+    while (body := azure.find(id)) is not None:
         if (body.get("tags") or {}).get(tag_names.DIGEST) != manifest.digest:
             raise taken(id)
         if _state(body) != VersionState.UNFINISHED:
-            context.log(f"{id.name} stands already, with the same content")
-            remove_uploads(azure, context, id)
-            context.locations.append(str(id))
-            return
-        # An image is made in a minute: what an earlier run left half made is made anew
+            return True
+        if body["properties"].get("provisioningState") not in MOVING:
+            return False
+        context.log(f"{id.name} is being made by another run: waiting for that")
+        azure.clock.sleep(LOOK_SECONDS, context.run.stop)
+        context.run.check_stop()
+    return False
+
+
+def _make(azure: Azure, id: ResourceId, manifest: Manifest, step: Step, context: StepContext) -> None:
+    """Make the image; it takes a minute, so what a failed publish left is not mended but removed."""
+    stop = context.run.stop
+    if azure.find(id) is not None:
         azure.delete(id, stop=stop).wait(stop=stop)
     location = location_of(azure, id, step)
     ensure_group(azure, id, location, context)
@@ -255,7 +284,6 @@ def _publish(step: Step, context: StepContext) -> None:
             store.write(key, manifest)
         with context.run.effect("publish", version=manifest.version, resource=str(id)):
             azure.put(id, new, stop=stop).wait(stop=stop)
-    context.locations.append(str(id))
 
 
 def _properties(step: Step, context: StepContext, sources: list[Source]) -> dict[str, Any]:

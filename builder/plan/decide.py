@@ -101,8 +101,18 @@ def retire(situation: Situation) -> ImagePlan:
 
 
 def blocked(situation: Situation, reasons: Sequence[Reason], *, base: str | None = None) -> ImagePlan:
-    """The plan of an image that can't be worked on now."""
-    return _image_plan(situation, Action.BLOCKED, reasons=tuple(reasons), base=base)
+    """The plan of an image that can't be worked on now.
+
+    What stands in the way of several parts in the same words (nobody can sign in) is about none of their lines.
+    """
+    alike: dict[Reason, list[Reason]] = {}
+    for reason in reasons:
+        alike.setdefault(replace(reason, place=None), []).append(reason)
+    once = [
+        found[0] if len({reason.place for reason in found}) == 1 else replace(found[0], place=situation.place)
+        for found in alike.values()
+    ]
+    return _image_plan(situation, Action.BLOCKED, reasons=tuple(once), base=base)
 
 
 def reason_of(error: BuildError, situation: Situation) -> Reason:
@@ -171,18 +181,26 @@ class _Decider:
         self.base = base
         self.token = situation.rebuild_token
         self.version = ""
-        if situation.rebuild:
-            self.version = choose(situation.wanted, situation.all_versions)
-            self.token = self.version
 
     def decide(self) -> Decision:
         """The plan; the machine is only asked about what the destinations don't settle."""
         if self.facts.blockers and not self.facts.source:
             # Without its source an image has no digest that could be compared
             return Decision(self._blocked(as_reasons((*self.facts.blockers, *self.situation.blockers))))
+        if self.situation.rebuild:
+            self.version = self.token = self._rebuilt_version()
         neutral = self._steps(self.situation.image, self.token)
         files = tuple(file for step in neutral for file in step.files)
         return Decision(self._plan(image_digest(neutral)), files)
+
+    def _rebuilt_version(self) -> str:
+        """The version of a rebuild: it is part of the digest. One that the same rebuild left unfinished is mended."""
+        situation = self.situation
+        for version, digest in situation.unfinished:
+            next_one = choose(situation.wanted, situation.taken(digest))
+            if version == next_one and digest == image_digest(self._steps(situation.image, version)):
+                return version
+        return choose(situation.wanted, situation.taken(""))
 
     def _plan(self, digest: str) -> ImagePlan:
         situation, current = self.situation, self.situation.current
@@ -219,11 +237,14 @@ class _Decider:
         place = self.situation.image.place("publish", "version")
         for destination, published in self.situation.published:
             found = _holding(published, request.text)
-            if found is None or (found.manifest is not None and found.state == VersionState.UNFINISHED):
+            if found is None or found.is_unfinished(digest):
                 continue
             holder = f"version {request.text} exists at {destination.name}"
             if found.manifest is None:
                 return Reason("version-foreign", f"{holder}: it was {FOREIGN}", place, help=_RAISE)
+            if found.state == VersionState.UNFINISHED:
+                message = f"{holder}, unfinished, with another content"
+                return Reason("version-exists", message, place, help=f"delete it there; or, as {_RAISE}")
             if self.situation.rebuild:
                 return Reason("version-exists", f"{holder}: a rebuild needs another version", place, help=_RAISE)
             return Reason(
@@ -244,7 +265,7 @@ class _Decider:
         for index, (destination, published) in enumerate(situation.published):
             place = situation.image.place("publish", "to", index)
             found = _holding(published, current.version)
-            if found is None or (found.manifest is not None and found.state == VersionState.UNFINISHED):
+            if found is None or found.is_unfinished(digest):
                 work.missing.append((destination, published))
                 reasons.append(Reason("output_missing", f"{destination.name} lacks version {current.version}", place))
                 continue
@@ -323,7 +344,7 @@ class _Decider:
         ]
         if blockers:
             return self._blocked(as_reasons(blockers))
-        version = self.version or choose(situation.wanted, situation.all_versions)
+        version = self.version or choose(situation.wanted, situation.taken(digest))
         work = _Publishing(situation.document.render(version), version, missing=destinations)
         made = self._steps(work.image, self.token)
         tests: list[Step] = []

@@ -88,10 +88,16 @@ class Situation:
         return max(candidates, key=lambda item: order(item.version), default=None)
 
     @property
-    def all_versions(self) -> Iterator[str]:
-        """Every version at any destination, those of other tools included; but no unfinished one: it can be mended."""
+    def unfinished(self) -> Iterator[tuple[str, str]]:
+        """What publishes of ours that did not end well left at any destination: versions and their digests."""
+        return ((item.version, item.manifest.digest) for item in self._ours(VersionState.UNFINISHED))
+
+    def taken(self, digest: str) -> Iterator[str]:
+        """The versions whose numbers can't be given to this content: all at any destination, those of other tools
+        included, but for an unfinished one of the same content. That can be mended.
+        """
         versions: Iterator[PublishedVersion] = (item for _, published in self.published for item in published.versions)
-        return (item.version for item in versions if item.manifest is None or item.state != VersionState.UNFINISHED)
+        return (item.version for item in versions if not item.is_unfinished(digest))
 
     @property
     def blockers(self) -> tuple[Blocker, ...]:

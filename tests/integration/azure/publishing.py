@@ -89,6 +89,7 @@ class Still:
     luns: tuple[int, ...] = ()
     traits: Traits = field(default_factory=lambda: Traits(where=LOCATION))
     passes: bool = True
+    on_captured: Callable[[], None] = lambda: None
     on_test: Callable[[], None] = lambda: None
     tests_published: bool = True
     captured: list[Artifact] = field(default_factory=list)
@@ -123,6 +124,7 @@ class Still:
             for lun, id in zip((None, *self.luns), ids, strict=True)
         )
         self.captured.append(Artifact(image.name, digest, image.generalize is not None, disks))
+        self.on_captured()
         return self.captured[-1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -250,28 +249,6 @@ def test_a_version_with_another_content_is_never_replaced(project: Project) -> N
 
     with pytest.raises(PlanStale):
         project.executor().apply(plan)
-
-
-def test_two_publishers_at_once_make_one_version(project: Project, azure: Simulator, tmp_path: Path) -> None:
-    other = Project(tmp_path / "other", azure)
-    outcomes: dict[int, Any] = {}
-    ready = threading.Barrier(2)
-
-    def publish(number: int, one: Project) -> None:
-        with azure.clock.worker():
-            plan = one.plan()
-            ready.wait()
-            (outcomes[number],) = one.executor().apply(plan)
-
-    threads = [threading.Thread(target=publish, args=item) for item in enumerate((project, other))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-    assert [outcomes[number].version for number in (0, 1)] == ["1.0.0", "1.0.0"]
-    assert project.versions() == ["1.0.0"]
-    assert project.decided().action == other.decided().action == Action.NONE
 
 
 def test_data_disks_go_along_by_their_luns(project: Project) -> None:

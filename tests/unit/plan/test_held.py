@@ -86,6 +86,29 @@ def test_an_unfinished_version_is_published_again_under_its_number():
     assert (image.action, image.version) == (Action.BUILD, "1.0.0")
 
 
+def test_an_unfinished_version_of_another_content_is_passed_by():
+    found = world()
+    found.apply(found.plan())
+    found.set_state("gallery", "web", "1.0.0", VersionState.UNFINISHED)
+    found.replace(document("web", prepare=APACHE))
+    image = only(found.plan())
+    assert (image.action, image.version) == (Action.BUILD, "1.0.1")
+    found.replace(document("web", prepare=APACHE, version="1.0.0"))
+    image = only(found.plan())
+    assert (image.action, image.reasons[0].code) == (Action.BLOCKED, "version-exists")
+    assert "unfinished" in image.reasons[0].message
+
+
+def test_a_rebuild_that_ended_unfinished_is_published_again_under_its_number():
+    found = world()
+    found.apply(found.plan())
+    found.apply(found.plan(rebuild=["web"]))
+    found.set_state("gallery", "web", "1.0.1", VersionState.UNFINISHED)
+    assert only(found.plan(rebuild=["web"])).version == "1.0.1"
+    found.replace(document("web", prepare=APACHE))
+    assert only(found.plan(rebuild=["web"])).version == "1.0.2"
+
+
 def test_an_unfinished_version_beside_a_good_one_is_missing():
     found = world(to=("one", "two"))
     found.apply(found.plan())
