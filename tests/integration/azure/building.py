@@ -34,7 +34,7 @@ os: {os}
 source: {source}
 machine: {{azure: {machine}}}
 {more}
-publish: {{to: [{{gallery: {gallery}}}]}}
+publish: {publish}
 """
 LINUX = '{family: linux, distribution: debian, release: "12"}'
 DEBIAN = "{marketplace: {publisher: Debian, offer: debian-12, sku: 12-gen2}}"
@@ -64,10 +64,12 @@ class Build:
         source: str = DEBIAN,
         machine: str = "{location: westeurope}",
         gallery: str = GALLERY,
+        publish: str = "",
     ) -> None:
         self.root.mkdir(exist_ok=True)
         (self.root / "build.yaml").write_text("specs: ['*.image.yaml']\n")
-        text = SPEC.format(more=more, os=os, source=source, machine=machine, gallery=gallery)
+        publish = publish or f"{{to: [{{gallery: {gallery}}}]}}"
+        text = SPEC.format(more=more, os=os, source=source, machine=machine, publish=publish)
         (self.root / "web.image.yaml").write_text(text)
 
     def _tools(self) -> tuple[Any, Tools]:
