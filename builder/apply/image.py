@@ -51,6 +51,7 @@ class ImageBuild:
             sbom=_sbom,
             secrets=self._secrets,
         )
+        self._holders: list[tuple[Artifact, Manifest]] = []
         self._log = StepLog(log, run)
 
     def made_elsewhere(self) -> bool:
@@ -98,7 +99,7 @@ class ImageBuild:
                 if self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT) or (publishes and tests):
                     self.context.session = stack.enter_context(self.machine.open(self.run))
                 if publishes:
-                    self._take_published()
+                    self._find_published()
             for planned in self.item.steps:
                 self.run.check_stop()
                 if planned.action == "reuse":
@@ -150,6 +151,9 @@ class ImageBuild:
         self.context.progress = lambda current, total, unit, doing: self.run.emit(
             StepProgress(image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing)
         )
+        if self._holders and step.kind.startswith("publish."):
+            named = str(step.inputs["destination"])
+            self._take_published(next(item.takes for item in self.destinations if item.name == named))
         with self.run.effect("step", index=step.index, kind=step.kind, digest=step.digest):
             if not step.checkpoint:
                 KINDS[step.kind].run(step, self.context)
@@ -209,22 +213,26 @@ class ImageBuild:
             values[name] = value
         return values
 
-    def _take_published(self) -> None:
-        """For a destination that lacks a version: the artifact and manifest of one that has it."""
+    def _find_published(self) -> None:
+        """For destinations that lack a version: the artifacts and manifests of those that have it."""
         for destination in self.destinations:
             for version in destination.observe(self.run.image).versions:
-                manifest = version.manifest
-                if manifest is None or manifest.digest != self.item.digest or version.version != self.item.version:
+                if version.version != self.item.version or not version.holds(self.item.digest):
                     continue
-                if version.state == VersionState.UNFINISHED:
-                    continue
-                self.context.artifact = destination.artifact(version)
-                self.context.manifest = partial(_same, manifest)
-                if version.state == VersionState.HELD:
+                assert version.manifest is not None
+                if version.state == VersionState.HELD and not self._holders:
                     self.context.locations.append(version.location)
+                self._holders.append((destination.artifact(version), version.manifest))
+        self._take_published(lambda artifact: True)
+
+    def _take_published(self, takes: Callable[[Artifact], bool]) -> None:
+        """Take the first of them that a destination can be given."""
+        for artifact, manifest in self._holders:
+            if takes(artifact):
+                self.context.artifact, self.context.manifest = artifact, partial(_same, manifest)
                 return
         raise PlanStale(
-            f"no destination holds version {self.item.version} of {self.item.image} any more",
+            f"no destination holds version {self.item.version} of {self.item.image} any more that could be copied",
             code="plan-stale",
             hint="plan again",
         )

@@ -37,7 +37,7 @@ def disk_sources(azure: Azure, context: StepContext, target: ResourceId, locatio
     """
     artifact = context.artifact
     assert artifact is not None
-    if artifact.resource and not all(_is_source(disk, artifact.resource) for disk in artifact.disks):
+    if artifact.resource and not artifact.has_disks:
         yield []
         return
     sources = []
@@ -52,10 +52,6 @@ def disk_sources(azure: Azure, context: StepContext, target: ResourceId, locatio
             raise BuildError(f"disk {disk.name} is neither here nor in Azure", code="disk-elsewhere")
     yield sources
     remove_uploads(azure, context, target)
-
-
-def _is_source(disk: CapturedDisk, whole: str) -> bool:
-    return disk.path is not None or bool(disk.resource and disk.resource != whole)
 
 
 def upload_ids(context: StepContext, target: ResourceId) -> list[ResourceId]:

@@ -22,6 +22,9 @@ class Destination(Protocol):
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
         """Why an artifact with these traits can't be published here."""
 
+    def takes(self, artifact: Artifact) -> bool:
+        """Whether a version that stands at another destination can be published here too, without being built anew."""
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """The steps that publish the artifact as `version`; held back from those who take the latest if `held`."""
 

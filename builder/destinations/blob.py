@@ -98,6 +98,10 @@ class Blob:
         """Any disk is a VHD in a blob, wherever it is now."""
         return ()
 
+    def takes(self, artifact: Artifact) -> bool:
+        """Any bytes that can be had, from here or from Azure."""
+        return artifact.has_disks
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the disks, and then the manifest, which says that its tests are to come if it is held back."""
         choice = as_rendered(self._choice, image)

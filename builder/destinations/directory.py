@@ -96,6 +96,10 @@ class Directory:
             ),
         )
 
+    def takes(self, artifact: Artifact) -> bool:
+        """Files of this host."""
+        return all(disk.path is not None for disk in artifact.disks)
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the version appears, whole. Nothing is held back: its tests were before."""
         return [

@@ -231,6 +231,10 @@ class Gallery:
                     code="end-of-life",
                 )
 
+    def takes(self, artifact: Artifact) -> bool:
+        """All: disks, other versions, managed images."""
+        return True
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the version, with all that it stands in. Held back, it is excluded from the latest."""
         choice = as_rendered(self._choice, image)

@@ -129,6 +129,10 @@ class ManagedImage:
         found = [Blocker(reason, place, hint=hint, code="managed-image") for reason in reasons]
         return (*found, *locations_differ(self._choice, self.name, image, traits))
 
+    def takes(self, artifact: Artifact) -> bool:
+        """Azure makes these of disks, not of other images."""
+        return artifact.has_disks
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the image. Held back, a tag says so: Azure knows no latest managed image."""
         choice = as_rendered(self._choice, image)

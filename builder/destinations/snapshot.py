@@ -83,6 +83,10 @@ class Snapshots:
         """Snapshots stand where the disks are."""
         return tuple(locations_differ(self._choice, self.name, image, traits))
 
+    def takes(self, artifact: Artifact) -> bool:
+        """Azure makes these of disks, not of images."""
+        return artifact.has_disks
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: all snapshots. Held back, a tag says so."""
         choice = as_rendered(self._choice, image)

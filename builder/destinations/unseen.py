@@ -32,6 +32,10 @@ class Unseen:
         """Nothing: what it would refuse is not known."""
         return ()
 
+    def takes(self, artifact: Artifact) -> bool:
+        """What it would refuse is not known."""
+        return True
+
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step for all that publishing there takes."""
         return [self._step(image, "publish", version)]

@@ -59,6 +59,11 @@ class Artifact:
     folder: Path | None = None
     resource: str = ""
 
+    @property
+    def has_disks(self) -> bool:
+        """Whether each disk can be had by itself: a version of a gallery is given out as a whole only."""
+        return all(disk.path is not None or disk.resource not in ("", self.resource) for disk in self.disks)
+
 
 @dataclass(frozen=True)
 class Package:

@@ -78,6 +78,10 @@ class PublishedVersion:
     state: VersionState = VersionState.PROMOTED
     in_use: str = ""
 
+    def holds(self, digest: str) -> bool:
+        """Whether it is whole, and has this content."""
+        return self.manifest is not None and self.state != VersionState.UNFINISHED and self.manifest.digest == digest
+
     def is_unfinished(self, digest: str) -> bool:
         """Whether publishing this content again would mend it."""
         return self.manifest is not None and self.state == VersionState.UNFINISHED and self.manifest.digest == digest

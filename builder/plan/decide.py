@@ -22,6 +22,7 @@ from builder.model.observed import (
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
 from builder.model.steps import FileInput, Stage, Step
+from builder.plan.copies import not_copied
 from builder.plan.digests import chain, image_digest
 from builder.plan.reasons import reasons_for
 from builder.plan.retention import retiring
@@ -282,7 +283,8 @@ class _Decider:
         if not reasons:
             names = tuple(destination.name for destination, _ in situation.published)
             return _image_plan(situation, Action.NONE, digest=digest, destinations=names, base=self.base)
-        blockers = (*situation.blockers, *self._checked(work))
+        missing = [destination for destination, _ in work.missing]
+        blockers = (*situation.blockers, *self._checked(work), *not_copied(situation, current, missing))
         if blockers:
             return self._blocked(as_reasons(blockers))
         steps, retires = self._publish(work, self._tests(work.image))

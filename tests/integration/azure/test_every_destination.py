@@ -11,11 +11,13 @@ import pytest
 
 from builder.azure.connection import Azure
 from builder.azure.ids import ResourceId, compute, group_id
+from builder.model.observed import Traits
 from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.azure.blobs import ACCOUNT, KEY, Blobs
 from tests.integration.apply import conftest as local
 from tests.integration.apply.conftest import SPEC, Project
+from tests.integration.azure import publishing
 from tests.integration.azure.building import Build
 from tests.integration.azure.connection import connected
 from tests.integration.azure.test_local_to_azure import Cloud, cloud, project, tiny_disk
@@ -125,3 +127,45 @@ def test_disks_of_a_build_vm_do_not_get_here_and_the_plan_says_so(
     decided = build.decided()
 
     assert (decided.action, decided.reasons[0].code) == (Action.BLOCKED, "destination-elsewhere")
+
+
+# Where a version stands, and what can be given it without a build: a version of a gallery, and a managed image, are
+# given out as a whole only
+COPIES = {
+    "gallery": {"gallery"},
+    "managedImage": {"gallery"},
+    "snapshot": {"gallery", "managedImage", "snapshot", "blob"},
+    "blob": {"gallery", "managedImage", "snapshot", "blob"},
+}
+
+
+@pytest.mark.parametrize("holder", COPIES)
+def test_what_can_be_given_a_version_later_is_known_when_planning(
+    azure_with_blobs: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+    project = publishing.Project(tmp_path / "project", azure_with_blobs)
+    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: project.azure)
+    account = group_id(project.azure.subscription, "storage")
+    project.azure.put(account, {"location": publishing.LOCATION}).wait()
+    account = ResourceId.parse(f"{account}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}")
+    body = {"location": publishing.LOCATION, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+    project.azure.put(account, body).wait()
+    first, *others = listed(azure_with_blobs.blobs, project.container, holder, *(set(DESTINATIONS) - {holder}))
+    project.write(first)
+    project.apply()
+    project.still.traits = Traits()  # as the local machine's: only then is a directory a destination at all
+    given = set()
+    for other in others:
+        project.write(f"{first}\n    - {other}")
+        decided = project.decided()
+        if decided.action == Action.BLOCKED:
+            assert [reason.code for reason in decided.reasons] == ["needs-new-version"]
+            continue
+        project.apply()
+        assert project.decided().action == Action.NONE
+        given.add(other.partition(":")[0])
+
+    assert given == COPIES[holder] - {holder}
+    assert len(project.still.captured) == 1

@@ -118,6 +118,21 @@ def test_an_unfinished_version_beside_a_good_one_is_missing():
     assert [item.step.kind for item in image.steps] == ["publish.memory", "provision", "promote.memory"]
 
 
+def test_a_version_that_no_destination_can_give_to_another_needs_a_new_build():
+    found = world(to=("one", "two"))
+    found.apply(found.plan())
+    found.replace(document("web", to=("one", "two", "three")))
+    found.untaken["three"] = ("one",)
+    assert only(found.plan()).action == Action.PUBLISH, "two can give it"
+    found.untaken["three"] = ("one", "two")
+    image = only(found.plan())
+    (reason,) = image.reasons
+    assert (image.action, reason.code) == (Action.BLOCKED, "needs-new-version")
+    assert reason.message == "three can't be given version 1.0.0 as it stands in one, two: it needs a new build"
+    assert reason.place.line == 55
+    assert only(found.plan(rebuild=["web"])).version == "1.0.1"
+
+
 def test_held_versions_never_push_out_good_ones():
     found = world(retain=RetainSpec(versions=1))
     found.apply(found.plan())
