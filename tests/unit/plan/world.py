@@ -138,6 +138,8 @@ class World:
     artifacts: set[str] = field(default_factory=set)
     blockers: dict[str, Blocker] = field(default_factory=dict)
     updates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # By destination: those whose versions it can't be given without a build
+    untaken: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tests_published: bool = False
     kinds: KindRegistry = field(default_factory=registry)
     now: datetime = NOW
@@ -323,7 +325,11 @@ class MemoryDestination:
         return [self._step(f"update.{what}", image, version) for what in self.world.updates.get(self.name, ())]
 
     def artifact(self, version: PublishedVersion) -> Artifact:
-        raise AssertionError("a plan takes no artifact")
+        assert version.manifest is not None
+        return Artifact(version.manifest.image, version.manifest.digest, True, (), resource=self.name)
+
+    def takes(self, artifact: Artifact) -> bool:
+        return artifact.resource not in self.world.untaken.get(self.name, ())
 
     def _step(self, kind: str, image: ImageSpec, version: str) -> Step:
         return Step(
