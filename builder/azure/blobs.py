@@ -59,6 +59,12 @@ _MEANINGS = {
     "KeyBasedAuthenticationNotPermitted": (
         "blob-forbidden", "the storage account allows no keys", "sign in with an account of Entra ID",
     ),
+    "InvalidBlobType": (
+        "blob-exists", "older versions of it, which the account keeps, are of another type", "choose another name",
+    ),
+    "ContainerBeingDeleted": (
+        "container-being-deleted", "its container is being deleted", "begin again in a minute",
+    ),
     "AccountIsDisabled": ("blob-forbidden", "the storage account is disabled", "is the subscription in order?"),
     "AccountLimitExceeded": ("quota", "the storage account is full", "use another one"),
 }  # fmt: skip
@@ -81,7 +87,10 @@ class Retry:
 
 @dataclass(frozen=True)
 class BlobFacts:
-    """What a blob's properties say. Times are the service's; `lease` is the lease's state ("available", "leased")."""
+    """What a blob's properties say. Times are the service's; `lease` is the lease's state ("available", "leased").
+
+    `versioned`: its account keeps what its metadata and content were before a change as versions of it.
+    """
 
     size: int
     kind: str
@@ -90,6 +99,7 @@ class BlobFacts:
     now: datetime
     lease: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    versioned: bool = False
 
 
 class PageBlob:
@@ -148,6 +158,7 @@ class PageBlob:
                 now=parsedate_to_datetime(heard[-1]),
                 lease=str(found.lease.state or ""),
                 metadata=dict(found.metadata or {}),
+                versioned=bool(found.version_id),
             )
 
         return self._call(ask, missing=lambda: None)

@@ -21,6 +21,7 @@ from builder.errors import BuildError, Interrupted, Locked
 UNFINISHED = "unfinished"
 STOPPED = "stopped"
 FINISHED = "finished"
+LONGEST_LEASE = 60
 Reached = Callable[[], tuple[int, str]]
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # The service tells its times in whole seconds
@@ -33,6 +34,10 @@ class Pace:
 
     lease: int = 30
     every: float = 5.0
+
+    def sparing(self) -> Pace:
+        """With as few records as still prove what was done: an account that keeps versions keeps each record as one."""
+        return Pace(LONGEST_LEASE, max(self.every, LONGEST_LEASE / 2 - 5))
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,12 @@ class Record:
             )
         except (KeyError, ValueError):
             return None
+
+
+def is_finished(metadata: Mapping[str, str]) -> bool:
+    """Whether a blob's metadata say that all of it was uploaded."""
+    record = Record.parse(metadata)
+    return record is not None and record.state == FINISHED
 
 
 class Claim:
@@ -151,6 +162,7 @@ def claimed(
     A blob that is `given` has neither lease nor record.
     """
     record = Record.parse(found.metadata)
+    pace = pace.sparing() if found.versioned else pace
     claim = Claim(blob, metadata, pace, None)
     if blob.given:
         yield claim

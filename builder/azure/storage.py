@@ -17,6 +17,7 @@ from builder.errors import BuildError
 
 if TYPE_CHECKING:
     from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+    from azure.storage.blob import ContainerClient
 
 # azure-cli's names
 ACCOUNT = "AZURE_STORAGE_ACCOUNT"
@@ -75,7 +76,7 @@ def account_of(url: str) -> str:
 
 
 def _make_container(url: str, credential: TokenCredential | AzureNamedKeyCredential, cloud: Cloud) -> None:
-    from azure.core.exceptions import AzureError, ResourceExistsError
+    from azure.core.exceptions import AzureError
     from azure.storage.blob import ContainerClient
 
     parts = urlsplit(url)
@@ -85,10 +86,7 @@ def _make_container(url: str, credential: TokenCredential | AzureNamedKeyCredent
     verify = str(cloud.ca_file) if cloud.ca_file is not None else True
     try:
         with ContainerClient.from_container_url(address, credential=credential, connection_verify=verify) as client:
-            if not client.exists():
-                client.create_container()
-    except ResourceExistsError:
-        return  # another run made it in between
+            ensure_container(client)
     except AzureError as error:
         raise BuildError(
             f"the container {path.lstrip('/')} can't be looked at or made",
@@ -96,6 +94,28 @@ def _make_container(url: str, credential: TokenCredential | AzureNamedKeyCredent
             hint="give the signed-in identity the role Storage Blob Data Contributor, or make the container",
             detail=str(error.message),
         ) from error
+
+
+def ensure_container(client: ContainerClient) -> None:
+    """Make the container where it is missing.
+
+    Raises the SDK's AzureError, and BuildError ("container-being-deleted") while its name is still taken by one that
+    was deleted.
+    """
+    from azure.core.exceptions import ResourceExistsError
+
+    if client.exists():
+        return
+    try:
+        client.create_container()
+    except ResourceExistsError as error:
+        if getattr(error, "error_code", None) == "ContainerBeingDeleted":
+            raise BuildError(
+                f"the container {client.container_name} is being deleted, and its name is taken until that is done",
+                code="container-being-deleted",
+                hint="apply again in a minute, or name another container",
+            ) from error
+        # Else another run made it in between
 
 
 def _refused(host: str | None, why: str, hint: str) -> BuildError:

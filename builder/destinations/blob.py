@@ -2,6 +2,7 @@
 
 The manifest comes last, and only where there is none: a version is there once its manifest is, and of two that publish
 it at once one finds the other's. Disks without a manifest are what an upload left; the next one goes on with them.
+A manifest without its disks (one was deleted, or it alone was restored) is an unfinished version.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from builder.azure.storage import ensure_container
 from builder.destinations.azure_follow import connection
 from builder.destinations.azure_manifests import HELD, PROMOTED, READERS, STATES
 from builder.destinations.azure_steps import as_rendered, publishing_step
@@ -23,7 +25,7 @@ from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import KINDS, Change, Kind, Step
 from builder.model.version import is_version, version_key
-from builder.records.containers import container_address, container_client, container_failed, ensure_container, sign_in
+from builder.records.containers import container_address, container_client, container_failed, sign_in
 from builder.records.manifests import understood
 
 if TYPE_CHECKING:
@@ -85,13 +87,11 @@ class Blob:
             # What an upload of ours left is no version yet
             if MANIFEST not in blobs and all(_metadata(blob).get(IMAGE) == image.name for blob in blobs.values()):
                 continue
-            state = _metadata(blobs[MANIFEST]).get(STATE, "") if ours else ""
+            state = VersionState.PROMOTED
+            if manifest is not None and ours:
+                state = _state(manifest, blobs)
             location = f"{container_address(self._where, _cloud())}/{self._prefix}/{version}"
-            found.append(
-                PublishedVersion(
-                    version, manifest if ours else None, location, STATES.get(state, VersionState.PROMOTED)
-                )
-            )
+            found.append(PublishedVersion(version, manifest if ours else None, location, state))
         return sorted(found, key=lambda item: version_key(item.version))
 
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
@@ -172,6 +172,24 @@ def _metadata(blob: BlobProperties) -> Mapping[str, str]:
     return blob.metadata or {}
 
 
+def _state(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> VersionState:
+    """How far a version is, by the blobs in its folder."""
+    if not _has_disks(manifest, blobs):
+        return VersionState.UNFINISHED
+    return STATES.get(_metadata(blobs[MANIFEST]).get(STATE, ""), VersionState.PROMOTED)
+
+
+def _has_disks(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> bool:
+    """Whether all disks are there that the manifest tells of, each of that content and whole."""
+    from builder.azure.claim import is_finished
+
+    found = (blobs.get(f"{_stem(disk.file)}.vhd") for disk in manifest.disks)
+    return all(
+        blob is not None and _metadata(blob).get(DIGEST) == manifest.digest and is_finished(_metadata(blob))
+        for blob in found
+    )
+
+
 def _read(client: ContainerClient, name: str) -> bytes:
     return client.download_blob(name, max_concurrency=1).readall()
 
@@ -199,11 +217,17 @@ class _Version:
         return found
 
     def publish(self, manifest: Manifest) -> None:
-        """The disks, the SBOM, the manifest. Of two that do this at once, the second finds the first's manifest."""
+        """The disks, the SBOM, the manifest. Of two that do this at once, the second finds the first's manifest.
+
+        A manifest of this content that has lost its disks gets them again.
+        """
         from azure.core.exceptions import ResourceExistsError
 
         standing = self.manifest()
-        if standing is None:
+        lost = standing is not None and standing.digest == manifest.digest and not _has_disks(standing, self._blobs())
+        if lost:
+            self.context.log(f"{self.folder} has lost disks: it is published again")
+        if standing is None or lost:
             ensure_container(self.client)
             assert self.context.artifact is not None
             for disk in self.context.artifact.disks:
@@ -211,7 +235,8 @@ class _Version:
             self._write(SBOM, self.context.sbom(manifest).encode(), overwrite=True)
             state = HELD if self.step.inputs["held"] else PROMOTED
             try:
-                self._write(MANIFEST, canonical(manifest.as_dict()), overwrite=False, **{STATE: state})
+                self._write(MANIFEST, canonical(manifest.as_dict()), overwrite=lost, **{STATE: state})
+                standing = None
             except ResourceExistsError:
                 standing = self.manifest()
         if standing is not None and standing.digest != manifest.digest:
@@ -223,6 +248,11 @@ class _Version:
         if standing is not None:
             self.context.log(f"{self.folder} stands already, with the same content")
         self.context.locations.append(self.address)
+
+    def _blobs(self) -> dict[str, BlobProperties]:
+        """The blobs of the version, by name."""
+        found = self.client.list_blobs(name_starts_with=f"{self.folder}/", include=["metadata"])
+        return {blob.name.removeprefix(f"{self.folder}/"): blob for blob in found}
 
     def _write(self, name: str, data: bytes, *, overwrite: bool, **metadata: str) -> None:
         from azure.storage.blob import ContentSettings
@@ -260,7 +290,11 @@ class _Version:
     def _remove_left_over(self, name: str) -> None:
         """A disk without a manifest is no version: it goes, unless an upload holds its lease."""
         self.context.log(f"{name} is what an older upload left: it is deleted")
-        self.client.delete_blob(f"{self.folder}/{name}")
+        self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        # A blob that was restored has its overwritten contents as snapshots: it can't go without them
+        self.client.delete_blob(f"{self.folder}/{name}", delete_snapshots="include")
 
     def _transfer(self, disk: CapturedDisk, target: PageBlob, manner: Manner) -> Uploaded:
         from builder.azure.pageblob import copy, upload
@@ -315,9 +349,9 @@ class _Version:
             self.context.log(f"{self.folder} is gone already")
             return
         with self.context.run.effect("retire", version=self.step.inputs["version"], location=self.address):
-            self.client.delete_blob(f"{self.folder}/{MANIFEST}")
-            for name in [blob.name for blob in self.client.list_blobs(name_starts_with=f"{self.folder}/")]:
-                self.client.delete_blob(name, delete_snapshots="include")
+            self._delete(MANIFEST)
+            for name in self._blobs():
+                self._delete(name)
 
 
 def _doing(disk: CapturedDisk) -> str:

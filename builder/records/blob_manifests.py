@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from builder.azure.storage import ensure_container
 from builder.model.artifact import Manifest
 from builder.model.canonical import canonical
-from builder.records.containers import container_client, container_failed, ensure_container
+from builder.records.containers import container_client, container_failed
 from builder.records.manifests import is_key, understood
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +38,6 @@ def container_client(where: Mapping[str, Any]) -> ContainerClient:
     credential = credential_for(url, cloud=cloud, login=sign_in(cloud), environment=os.environ)
     options: dict[str, Any] = {"connection_verify": str(cloud.ca_file)} if cloud.ca_file is not None else {}
     return ContainerClient.from_container_url(url, credential=credential, **options)
-
-
-def ensure_container(client: ContainerClient) -> None:
-    """Make the container where it is missing. Raises the SDK's AzureError."""
-    from azure.core.exceptions import ResourceExistsError
-
-    if not client.exists():
-        # Another run may make it in between
-        with suppress(ResourceExistsError):
-            client.create_container()
 
 
 def container_failed(where: Mapping[str, Any], what: str, error: AzureError) -> BuildError:

@@ -56,6 +56,8 @@ class StorageProxy:
     endpoint: str
     seen: list[Seen] = field(default_factory=list)
     look: Look = lambda request: None
+    # Headers that every answer has beside the service's own
+    more: dict[str, str] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -136,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.changed.notify_all()
         try:
             self.send_response_only(request.status)
-            for name, value in headers:
+            for name, value in (*headers, *proxy.more.items()):
                 self.send_header(name, value)
             if self.command != "HEAD":
                 self.send_header("Content-Length", str(len(content)))

@@ -13,6 +13,7 @@ from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.azure.blobs import ACCOUNT, KEY
 from tests.integration.azure.publishing import GALLERY, GIB, LOCATION, Project, group_id
+from tests.integration.azure.storage_proxy import storage_proxy
 
 
 @pytest.fixture
@@ -78,6 +79,51 @@ def test_what_an_upload_left_is_no_version_and_is_gone_on_with(project: Project)
     assert project.decided().version == "1.0.0"
     project.apply()
     assert project.decided().action == Action.NONE
+
+
+def test_a_version_that_lost_a_disk_is_published_again_under_its_number(project: Project) -> None:
+    """As when only its manifest is restored of what a storage account keeps of deleted blobs."""
+    project.apply()
+    project.blobs.request("DELETE", f"{project.container}/web/1.0.0/os.vhd")
+
+    assert (project.decided().action, project.decided().version) == (Action.BUILD, "1.0.0")
+    project.apply()
+    assert project.decided().action == Action.NONE
+    assert project.blobs.vhd_size(f"{project.blobs.endpoint}/{project.container}/web/1.0.0/os.vhd") == 30 * GIB
+
+
+def test_a_manifest_that_came_back_without_its_disks_is_passed_by(project: Project) -> None:
+    project.apply()
+    project.blobs.request("DELETE", f"{project.container}/web/1.0.0/os.vhd")
+    project.still.content = "second"
+
+    assert project.apply().version == "1.0.1"
+    assert project.decided().action == Action.NONE
+
+
+def test_a_version_that_came_back_with_its_snapshots_is_retired_again(project: Project) -> None:
+    """A blob that is restored has what was overwritten in it as snapshots."""
+    project.write(project.blob, publish="version: auto\n  retain: {versions: 1}")
+    project.apply()
+    for name in ("os.vhd", "manifest.json"):
+        project.blobs.request("PUT", f"{project.container}/web/1.0.0/{name}", {"comp": "snapshot"})
+    project.still.content = "second"
+    project.apply()
+
+    assert b"/1.0.0/" not in project.blobs.request("GET", project.container, {"restype": "container", "comp": "list"})
+
+
+def test_a_container_that_is_being_deleted_is_told(project: Project) -> None:
+    with storage_proxy(project.blobs.endpoint) as proxy:
+        proxy.look = lambda request: (
+            (409, "ContainerBeingDeleted")
+            if request.method == "PUT" and request.query("restype") == "container"
+            else None
+        )
+        project.write(project.blob.replace(project.blobs.endpoint, proxy.endpoint))
+        with pytest.raises(BuildError, match="is being deleted, and its name is taken") as caught:
+            project.apply()
+    assert caught.value.code == "container-being-deleted"
 
 
 def test_a_gallery_publishes_from_the_blob(project: Project) -> None:

@@ -219,6 +219,20 @@ def test_of_two_uploads_at_once_one_wins_and_the_other_says_so(place: Place) -> 
     place.holds()
 
 
+def test_few_records_are_kept_where_each_stays_as_a_version(place: Place) -> None:
+    """Azurite keeps no versions: the proxy says what a storage account that does says of a blob."""
+
+    def lease(name: str) -> int:
+        place.upload(place.blob(name))
+        (asked,) = [item for item in place.proxy.seen if item.headers.get("x-ms-lease-action") == "acquire"]
+        place.proxy.seen.clear()
+        return int(asked.headers["x-ms-lease-duration"])
+
+    assert lease("plain.vhd") == SHORT.lease
+    place.proxy.more = {"x-ms-version-id": "2026-01-05T08:00:00.1234567Z"}
+    assert lease("versioned.vhd") == SHORT.sparing().lease == 60
+
+
 def test_what_was_spoilt_on_the_way_is_refused_and_sent_again(place: Place) -> None:
     spoilt: list[int] = []
 

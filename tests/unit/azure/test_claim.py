@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from builder.azure.blobs import BlobFacts
-from builder.azure.claim import FINISHED, STOPPED, UNFINISHED, Record, _unchanged
+from builder.azure.claim import FINISHED, STOPPED, UNFINISHED, Pace, Record, _unchanged
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 RECORD = Record(UNFINISHED, 8 << 20, "ab" * 32, NOON)
@@ -44,3 +44,10 @@ def test_a_record_proves_only_what_its_lease_protected(
     lease: str, modified: datetime, record: Record, expected: bool
 ) -> None:
     assert _unchanged(record, replace(BEFORE, lease=lease), replace(BEFORE, modified=modified)) is expected
+
+
+def test_sparing_records_are_still_renewed_in_time() -> None:
+    sparing = Pace().sparing()
+    # The lease is renewed, and the record written, before the lease's end that the record before it tells
+    assert 4 * Pace().every < sparing.every < sparing.lease - 2
+    assert Pace(15, 100).sparing().every == 100
