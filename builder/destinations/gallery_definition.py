@@ -13,7 +13,7 @@ from typing import Any
 
 from builder.model.observed import Blocker, Traits
 from builder.model.spec import Choice, ImageSpec, KeyPath
-from builder.spec.rules.publishing import DEFINITIONS_OF
+from builder.spec.rules.publishing import DEFAULT_SKU, DEFINITIONS_OF
 
 Json = dict[str, Any]
 Values = Mapping[str, Any]
@@ -26,7 +26,6 @@ SECURITY_TYPES = {
     "TrustedLaunch": "TrustedLaunchSupported",
     "ConfidentialVM": "ConfidentialVMSupported",
 }
-DEFAULT_SKU = "default"
 _PLAN_KEYS = ("name", "product", "publisher")
 # Properties that Azure changes in place: key in the body, key in the spec's `properties`
 _UPDATABLE = (

@@ -51,6 +51,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
     publishing.gallery_regions,
     publishing.shallow,
     publishing.end_of_life,
+    publishing.definition_identifier,
     publishing.definition_properties,
     publishing.managed_image,
 )
@@ -60,6 +61,7 @@ PROJECT_RULES: tuple[Callable[[Sequence[ImageSpec]], Iterator[Diagnostic]], ...]
     together.cycles,
     together.bases_fit,
     together.own_definitions,
+    together.own_identifiers,
 )
 
 

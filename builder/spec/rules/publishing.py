@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -13,7 +13,12 @@ from builder.spec.rules.base import destinations_of, finding
 # Each part of a gallery version is a 32-bit integer; whether it has a sign is not documented
 LARGEST_PART = 2**31 - 1
 MOST_REPLICAS = 100
-RESERVED_TAGS = ("azure", "microsoft", "windows")
+# Beginnings of tag names: whose they are
+RESERVED_TAGS = {"azure": "Azure", "microsoft": "Azure", "windows": "Azure", "build-": "build"}
+# How many characters Azure lets the offer of a definition's identifier have; the definition's own name, 80
+LONGEST_OFFER = 64
+# The SKU of a definition's identifier where the spec gives none
+DEFAULT_SKU = "default"
 # Which security types of definitions a build VM's disks can go to
 DEFINITIONS_OF = {
     "TrustedLaunch": {"TrustedLaunchSupported", "TrustedLaunch", "TrustedLaunchAndConfidentialVmSupported"},
@@ -39,13 +44,20 @@ def version_parts(image: ImageSpec) -> Iterator[Diagnostic]:
 
 
 def tags(image: ImageSpec) -> Iterator[Diagnostic]:
-    """Azure reserves some beginnings of tag names, and takes names that differ in case for the same."""
-    for prefix, values in ((("tags",), image.tags), (("publish", "tags"), image.publish.tags)):
+    """Some beginnings of tag names are Azure's or build's own, and Azure takes names that differ in case for the same.
+
+    What `build-` tags say of a version decides whether it is rebuilt, promoted or removed.
+    """
+    given: list[tuple[KeyPath, Mapping[str, str]]] = [(("tags",), image.tags), (("publish", "tags"), image.publish.tags)]
+    if image.machine.kind == "azure":
+        given.append(((*image.machine.path, "tags"), image.machine.values["tags"]))
+    for prefix, values in given:
         seen: dict[str, str] = {}
         for name in values:
             path = (*prefix, name)
-            if name.lower().startswith(RESERVED_TAGS):
-                yield finding(image, path, "tag", f"tag names that start like '{name}' are reserved by Azure")
+            owners = [owner for start, owner in RESERVED_TAGS.items() if name.lower().startswith(start)]
+            if owners:
+                yield finding(image, path, "tag", f"tag names that start like '{name}' are reserved by {owners[0]}")
             if seen.setdefault(name.lower(), name) != name:
                 yield finding(image, path, "tag", f"'{name}' is the same tag as '{seen[name.lower()]}' to Azure")
 
@@ -103,7 +115,7 @@ def gallery_regions(image: ImageSpec) -> Iterator[Diagnostic]:
 def shallow(image: ImageSpec) -> Iterator[Diagnostic]:
     """A shallow version isn't copied: one region, one replica."""
     for destination in destinations_of(image, "gallery"):
-        regions = destination.values.get("regions", [])
+        regions = destination.values.get("regions") or [destination.values]
         many = len(regions) > 1 or any(region["replicas"] > 1 for region in regions)
         if destination.values["shallow"] and many:
             path = (*destination.path, "shallow")
@@ -129,6 +141,16 @@ def _is_date(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def definition_identifier(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A definition's name is its identifier's offer, unless the spec gives one, and may be longer than that."""
+    for destination in destinations_of(image, "gallery"):
+        name = destination.values["definition"]
+        if "offer" not in destination.values.get("properties", {}) and len(name) > LONGEST_OFFER:
+            path = (*destination.path, "definition")
+            message = f"as the definition's offer, its name may have {LONGEST_OFFER} characters, and has {len(name)}"
+            yield finding(image, path, "identifier", message, "give a shorter one: `properties: {offer: ...}`")
 
 
 def definition_properties(image: ImageSpec) -> Iterator[Diagnostic]:

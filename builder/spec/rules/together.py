@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from builder.errors import Diagnostic
 from builder.model.spec import ImageSpec
 from builder.spec.rules.base import finding
-from builder.spec.rules.publishing import identity_of
+from builder.spec.rules.publishing import DEFAULT_SKU, identity_of
 from builder.spec.schema import guess
 
 # Destinations that hold versions of one image; the others keep images apart by name
@@ -99,6 +99,26 @@ def own_definitions(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
             if other.name != image.name:
                 message = f"image '{other.name}' is published to the same definition"
                 yield finding(image, (*destination.path, "definition"), "shared-definition", message)
+
+
+def own_identifiers(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """Azure refuses a second definition with the same publisher, offer and SKU in a gallery."""
+    first: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for image in images:
+        for destination in image.publish.to:
+            if destination.kind not in OF_ONE_IMAGE:
+                continue
+            values = destination.values
+            given = values.get("properties", {})
+            gallery = [values.get(key, "") for key in ("subscription", "resourceGroup", "gallery")]
+            stand_in = {"publisher": values["gallery"], "offer": values["definition"], "sku": DEFAULT_SKU}
+            names = [given.get(key, default) for key, default in stand_in.items()]
+            identifier = tuple(str(part).lower() for part in (*gallery, *names))
+            definition = identity_of(destination)
+            if first.setdefault(identifier, definition) != definition:
+                path = (*destination.path, "properties", "offer")
+                message = f"another definition of the gallery is {'/'.join(map(str, names))} too"
+                yield finding(image, path, "shared-identifier", message, "give one of them another offer or SKU")
 
 
 def outside_store(images: Sequence[ImageSpec], store: str) -> Iterator[Diagnostic]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from builder.azure.tags import PREFIX
 from builder.model.spec import ImageSpec
 from builder.spec.loader import drafts_of
 from builder.spec.project import load_project
 from builder.spec.rules import IMAGE_RULES, PROJECT_RULES
+from builder.spec.rules.publishing import RESERVED_TAGS
 from tests.unit.spec.projects import AZURE, LOCAL, WINDOWS, diagnose, put
 
 ARM = AZURE.replace("linux", "linux, architecture: arm64")
@@ -332,6 +334,14 @@ FINDINGS = [
         ],
     ),
     (
+        LOCAL + "publish: {tags: {Build-State: promoted, builder: me}}\n",
+        ["promoted: tag tag names that start like 'Build-State' are reserved by build"],
+    ),
+    (
+        AZURE + "machine: {azure: {location: a1, tags: {build-run: x}}}\n",
+        ["x: tag tag names that start like 'build-run' are reserved by build"],
+    ),
+    (
         LOCAL + "publish: {to: [{directory: {path: ../x}}]}\n",
         ["../x: path-outside '../x' must be a folder of its own below the project's root"],
     ),
@@ -362,6 +372,16 @@ FINDINGS = [
         AZURE + gallery("shallow: true, replicas: 2, regions: [a1]"),
         ["true: shallow a shallow version has one region and one replica"],
     ),
+    (AZURE + gallery("shallow: true, replicas: 3"), ["true: shallow a shallow version has one region and one replica"]),
+    (AZURE + gallery("shallow: true, replicas: 3, regions: [{name: a1, replicas: 1}]"), []),
+    (
+        AZURE + gallery("").replace("definition: d", f"definition: {'d' * 65}"),
+        [
+            f"{'d' * 65}: identifier as the definition's offer, its name may have 64 characters, and has 65"
+            " | give a shorter one: `properties: {offer: ...}`"
+        ],
+    ),
+    (AZURE + gallery("properties: {offer: web}").replace("definition: d", f"definition: {'d' * 65}"), []),
     (AZURE + gallery("endOfLife: 2027-02-30"), ["2027-02-30: date '2027-02-30' is no day of the calendar"]),
     (
         AZURE + gallery("blockDeletionBeforeEndOfLife: true"),
@@ -413,6 +433,10 @@ def project(tmp_path: Path) -> Path:
     (root / "images/out").symlink_to(tmp_path / "secret")
     (root / "images/elsewhere").symlink_to(tmp_path)
     return root
+
+
+def test_the_tags_that_build_writes_are_reserved():
+    assert RESERVED_TAGS[PREFIX] == "build"
 
 
 @pytest.mark.parametrize(("text", "expected"), FINDINGS, ids=[(item[1] or ["fine"])[0][:50] for item in FINDINGS])
@@ -513,6 +537,16 @@ def test_a_definition_holds_one_image(tmp_path: Path):
     first = AZURE + gallery("regions: [westeurope]")
     assert many(tmp_path, first, first.replace("name: web", "name: db")) == [
         "images/1.yaml:4:69 shared-definition image 'web' is published to the same definition"
+    ]
+
+
+def test_definitions_of_a_gallery_have_identifiers_of_their_own(tmp_path: Path):
+    first = AZURE + gallery("regions: [westeurope]")
+    second = first.replace("name: web", "name: db").replace("definition: d", "definition: e")
+    assert many(tmp_path, first, second) == []
+    assert many(tmp_path, first, second.replace("regions:", "properties: {offer: D}, regions:")) == [
+        "images/1.yaml:4:92 shared-identifier another definition of the gallery is g/D/default too"
+        " | give one of them another offer or SKU"
     ]
 
 
