@@ -48,10 +48,10 @@ def tags(image: ImageSpec) -> Iterator[Diagnostic]:
 
     What `build-` tags say of a version decides whether it is rebuilt, promoted or removed.
     """
-    given: list[tuple[KeyPath, Mapping[str, str]]] = [(("tags",), image.tags), (("publish", "tags"), image.publish.tags)]
+    given: dict[KeyPath, Mapping[str, str]] = {("tags",): image.tags, ("publish", "tags"): image.publish.tags}
     if image.machine.kind == "azure":
-        given.append(((*image.machine.path, "tags"), image.machine.values["tags"]))
-    for prefix, values in given:
+        given[*image.machine.path, "tags"] = image.machine.values["tags"]
+    for prefix, values in given.items():
         seen: dict[str, str] = {}
         for name in values:
             path = (*prefix, name)
