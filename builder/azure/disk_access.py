@@ -1,13 +1,15 @@
-"""The bytes of managed disks and snapshots: uploads into a disk, copies out of one. Each by an access that is ended.
+"""The bytes of managed disks and snapshots: uploads into a disk, copies out of one. Each by an access of its own.
 
-A disk that is uploaded to takes writes until its access is ended, and never again: whatever it then holds is the disk.
-So its tags say whether it is whole, and one that isn't is removed.
+A disk that is uploaded to takes writes until its access is ended, and never again: whatever it then holds is the disk
+(Microsoft: "Upload a VHD to Azure"; once a signature has run out, another one can be had). So the access of an upload
+that stopped half-way is not ended but left to run out, and the next upload goes on with the disk. Tags say whether one
+is whole.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,14 +18,18 @@ from builder.azure.blobs import PageBlob
 from builder.azure.connection import Azure
 from builder.azure.ids import ResourceId
 from builder.azure.movers import DiskBytes
+from builder.azure.operations import wait_all
 from builder.azure.pageblob import Manner, Uploaded, copy, upload
 from builder.errors import BuildError
 
 UPLOADING = "uploading"
 UPLOADED = "uploaded"
-# How long a signature is good; a longer transfer asks for another one
-ACCESS_SECONDS = 24 * 3600
+# How long a signature is good; a longer transfer asks for another one. One to write with may be left to run out
+READ_SECONDS = 24 * 3600
+WRITE_SECONDS = 3600
 _TAKES_WRITES = ("ReadyToUpload", "ActiveUpload")
+# While an access is open, Azure deletes neither disk nor snapshot
+_OPEN = ("ActiveSAS", "ActiveSASFrozen", "ActiveUpload")
 
 
 def upload_disk(
@@ -37,27 +43,24 @@ def upload_disk(
 ) -> Uploaded | None:
     """Make a managed disk that holds `disk`. `body` is the disk's, without `creationData`; its tags say whose it is.
 
-    What a dead upload left is gone on with. None when the disk stands already, whole and with the same `build-digest`.
-    Raises BuildError ("disk-exists" for one that isn't this image's; those of uploads), AzureError, Interrupted; then
-    nothing is left of the disk.
+    What an upload left that died or was stopped is gone on with. None when the disk stands already, whole and with the
+    same `build-digest`. Raises BuildError ("disk-exists" for one that isn't this image's; those of uploads),
+    AzureError, Interrupted; then what was sent stays in the disk.
     """
     wanted = {**(body.get("tags") or {}), tags.STATE: UPLOADING}
     found = _left(azure, id, wanted, disk.size, stop)
     if found == UPLOADED:
         return None
-    with ExitStack() as unfinished:
-        unfinished.callback(lambda: azure.delete(id).wait())
-        if not found:
-            properties = {
-                **(body.get("properties") or {}),
-                "creationData": {"createOption": "Upload", "uploadSizeBytes": disk.size},
-            }
-            azure.put(id, {**body, "tags": wanted, "properties": properties}, stop=stop).wait(stop=stop)
-        with access(azure, id, write=True, stop=stop) as sign:
-            blob = PageBlob(sign(), renew=sign, given=True, stop=stop, ca=azure.cloud.ca_file)
-            done = upload(disk, blob, manner)
-        azure.patch(id, {"tags": {**wanted, tags.STATE: UPLOADED}}, stop=stop).wait(stop=stop)
-        unfinished.pop_all()
+    if not found:
+        properties = {
+            **(body.get("properties") or {}),
+            "creationData": {"createOption": "Upload", "uploadSizeBytes": disk.size},
+        }
+        azure.put(id, {**body, "tags": wanted, "properties": properties}, stop=stop).wait(stop=stop)
+    with access(azure, id, write=True, stop=stop) as sign:
+        blob = PageBlob(sign(), renew=sign, given=True, stop=stop, ca=azure.cloud.ca_file)
+        done = upload(disk, blob, manner)
+    azure.patch(id, {"tags": {**wanted, tags.STATE: UPLOADED}}, stop=stop).wait(stop=stop)
     return done
 
 
@@ -78,14 +81,17 @@ def copy_disk(
 def access(
     azure: Azure, id: ResourceId, *, write: bool, stop: threading.Event | None = None
 ) -> Iterator[Callable[[], str]]:
-    """An access to the bytes of a disk or snapshot for the block, ended whatever happens.
+    """An access to the bytes of a disk or snapshot for the block. One for reading is ended whatever happens, one for
+    writing when the block ends well: a disk that lacks something would take no more.
 
     Yields what gives an address with a signature (a secret), a new one at each call. Raises AzureError, Interrupted.
     """
-    given: dict[str, Any] = {"access": "Write" if write else "Read", "durationInSeconds": ACCESS_SECONDS}
+    word, seconds = ("Write", WRITE_SECONDS) if write else ("Read", READ_SECONDS)
+    given: dict[str, Any] = {"access": word, "durationInSeconds": seconds}
     with ExitStack() as stack:
         begun = azure.post(id, "beginGetAccess", given, stop=stop)
-        stack.callback(lambda: azure.post(id, "endGetAccess").wait())
+        if not write:
+            stack.callback(_end, azure, id)
         first = [str(begun.wait(stop=stop)["accessSAS"])]
 
         def sign() -> str:
@@ -94,6 +100,18 @@ def access(
             return str(azure.post(id, "beginGetAccess", given, stop=stop).wait(stop=stop)["accessSAS"])
 
         yield sign
+        if write:
+            _end(azure, id)
+
+
+def _end(azure: Azure, id: ResourceId) -> None:
+    azure.post(id, "endGetAccess").wait()
+
+
+def end_open(azure: Azure, bodies: Iterable[Mapping[str, Any]]) -> None:
+    """End the access of those disks and snapshots that somebody left open, so that they can be deleted."""
+    left = [body for body in bodies if body["properties"].get("diskState") in _OPEN]
+    wait_all([azure.post(ResourceId.parse(str(body["id"])), "endGetAccess") for body in left])
 
 
 def _left(azure: Azure, id: ResourceId, wanted: dict[str, str], size: int, stop: threading.Event | None) -> str:

@@ -31,6 +31,7 @@ def command(
     """
     from builder.apply.collect import DAY_SECONDS, Needed, collect
     from builder.cli.planning import PlanRequest, destinations_of, make_plan
+    from builder.errors import BuildError
     from builder.machines.registry import Machines
     from builder.model.plan import Action
     from builder.plan.planner import NEUTRAL_VERSION
@@ -59,10 +60,22 @@ def command(
     found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
     images = [document.render(NEUTRAL_VERSION) for document in planned.loaded.documents]
     machines = Machines(planned.store)
+    failed = []
     for machine in {machines(image).name: machines(image) for image in images}.values():
-        for what in machine.clean([image for image in images if machines(image) is machine], dry_run=dry_run):
-            print(f"- {what}")
+        for cleaned in machine.clean([image for image in images if machines(image) is machine], dry_run=dry_run):
+            if cleaned.error is None:
+                print(f"- {cleaned.what}")
+            else:
+                failed.append(f"{cleaned.what}: {cleaned.error.message}")
     for removed in found:
         print(f"- {removed.what}  {bytes_text(removed.size)}")
     total = bytes_text(sum(removed.size for removed in found))
     print(f"{'Would remove' if dry_run else 'Removed'} {len(found)} of the local store's entries, {total}.")
+    if failed:
+        subject = "1 left-over" if len(failed) == 1 else f"{len(failed)} left-overs"
+        raise BuildError(
+            f"{subject} could not be removed",
+            code="left-over",
+            hint="mend that and run `build gc` again",
+            detail="\n".join(failed),
+        )

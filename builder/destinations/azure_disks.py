@@ -1,8 +1,9 @@
 """The disks of an artifact as sources that Azure publishes from, wherever they are.
 
 Snapshots and managed disks are sources as they are, and so is a VHD in a storage account. Files of this host are
-uploaded into managed disks first, which are deleted once the version stands. Where publishing fails or is interrupted
-they stay: Azure may still copy from them, and the next apply need not upload again. A tag says when they expire.
+uploaded into managed disks first, which are deleted once the version stands. Where the upload or the publishing fails,
+or is interrupted, they stay: Azure may still copy from them, and the next apply goes on with what was sent. A tag says
+when they expire; the next upload of the image into the same resource group deletes those that have, as does `build gc`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute
 from builder.destinations.gallery_definition import ARCHITECTURES, OS_TYPES
-from builder.errors import BuildError
+from builder.errors import BuildError, Interrupted
 from builder.model.artifact import CapturedDisk
 from builder.model.run import StepContext
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from builder.azure.connection import Azure
 
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
+DISKS = "Microsoft.Compute/disks"
+# What the names of disks begin with that files are uploaded into
+UPLOAD = "build-upload-"
 UPLOADS_EXPIRE_SECONDS = 2 * 24 * 3600.0
 
 Source = Mapping[str, str]
@@ -54,30 +58,40 @@ def disk_sources(azure: Azure, context: StepContext, target: ResourceId, locatio
     remove_uploads(azure, context, target)
 
 
-def upload_ids(context: StepContext, target: ResourceId) -> list[ResourceId]:
-    """The managed disks that the artifact's files are uploaded into: the same on every try from this place."""
-    artifact = context.artifact
-    disks = artifact.disks if artifact is not None else ()
-    return [_upload_id(context, disk, target) for disk in disks if disk.path is not None]
-
-
 def _upload_id(context: StepContext, disk: CapturedDisk, target: ResourceId) -> ResourceId:
+    """The managed disk that a file is uploaded into: the same on every try from this place."""
     # Two hosts that publish the same at once must not write to one disk
     place = f"{platform.node()}:{context.run.image.root}:{target}:{disk.digest}"
     name = hashlib.sha256(f"{place}:{disk.name}".encode()).hexdigest()[:16]
-    return compute(target.subscription, target.group, "disks", f"build-upload-{name}")
+    return compute(target.subscription, target.group, "disks", f"{UPLOAD}{name}")
 
 
 def remove_uploads(azure: Azure, context: StepContext, target: ResourceId) -> None:
-    """Delete the disks that were uploaded for `target`, of this run and of those before it."""
+    """Delete the disks that were uploaded for `target`, of this run and of those before it, and the image's expired."""
+    from builder.azure.disk_access import end_open
     from builder.azure.operations import wait_all
 
-    found = []
-    for id in upload_ids(context, target):
-        body = azure.find(id)
-        if body is not None and tag_names.is_ours(body.get("tags")):
-            found.append(azure.delete(id))
-    wait_all(found)
+    artifact = context.artifact
+    disks = artifact.disks if artifact is not None else ()
+    uploads = [_upload_id(context, disk, target) for disk in disks if disk.path is not None]
+    if not uploads:
+        return
+    bodies = azure.list(target.group_id, DISKS)
+    found = {
+        id: body
+        for id, body in ((ResourceId.parse(str(body["id"])), body) for body in bodies)
+        if tag_names.is_ours(body.get("tags")) and (id in uploads or _is_expired(id, body, context, azure.clock.now()))
+    }
+    end_open(azure, found.values())
+    wait_all([azure.delete(id) for id in found])
+
+
+def _is_expired(id: ResourceId, body: Mapping[str, Any], context: StepContext, now: float) -> bool:
+    """Whether it is an upload of this image whose time is over."""
+    tags = body.get("tags") or {}
+    expires = tag_names.moment(str(tags.get(tag_names.EXPIRES, "")))
+    ours = id.name.startswith(UPLOAD) and tags.get(tag_names.IMAGE) == context.run.image.name
+    return ours and expires is not None and expires <= now
 
 
 def _uploaded(azure: Azure, context: StepContext, disk: CapturedDisk, target: ResourceId, location: str) -> Source:
@@ -110,7 +124,14 @@ def _uploaded(azure: Azure, context: StepContext, disk: CapturedDisk, target: Re
         vhd_source(disk.file, work=context.run.folder, stop=stop) as source,
         context.run.effect("upload", resource=str(id)),
     ):
-        done = upload_disk(azure, id, source, body, manner, stop=stop)
+        try:
+            done = upload_disk(azure, id, source, body, manner, stop=stop)
+        except Interrupted as error:
+            raise Interrupted(
+                f"interrupted; what was sent of {disk.name} stays in Azure, until {tag_names.stamp(expires)}",
+                code="interrupted",
+                hint="the same `build apply` goes on with it",
+            ) from error
     how = "it is there already" if done is None else f"{done.sent} bytes sent, {done.kept} were there"
     context.log(f"{disk.name}: {how}")
     return {"id": str(id)}

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from builder.errors import BuildError
 from builder.model.observed import MachineFacts
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
 from builder.model.steps import Step
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Something that a dead run left, and that is removed now; or `error`: why it could not be."""
+
+    what: str
+    error: BuildError | None = None
 
 
 class Machine(Protocol):
@@ -33,8 +43,9 @@ class Machine(Protocol):
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""
 
-    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[str]:
+    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[Cleaned]:
         """Remove what dead runs of these images left outside of the local store, and what has expired there.
 
-        Says what that is (or would be). Nothing of a run that lives, or that this tool did not make, is touched.
+        Returns what that is (or would be); one that can't be removed is in no other's way. Nothing of a run that lives,
+        or that this tool did not make, is touched.
         """

@@ -8,8 +8,10 @@ from typing import Any
 
 from builder.azure import tags as tag
 from builder.azure.connection import Azure
+from builder.azure.disk_access import end_open
+from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import GROUP_KIND, ResourceId
-from builder.azure.operations import wait_all
+from builder.azure.operations import Operation, wait_all
 from builder.machines.azure.names import CHECKPOINTS
 
 Json = dict[str, Any]
@@ -21,6 +23,8 @@ ORDER = (
     ("Microsoft.Network/virtualNetworks", "Microsoft.Network/networkSecurityGroups", "Microsoft.Compute/disks"),
     ("Microsoft.Compute/snapshots",),
 )
+# What gives access to its bytes; while it does, Azure doesn't delete it
+OPENED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
 # Tags that only what outlives its run carries
 OUTLIVING = (tag.STEP, tag.DIGEST)
 
@@ -76,13 +80,53 @@ def _is(id: ResourceId, kind: str) -> bool:
     return id.kind.lower() == kind.lower()
 
 
-def remove(azure: Azure, left: Iterable[LeftOver]) -> None:
-    """Remove left-overs. Groups go without being waited for; loose resources in the order that Azure wants."""
+def remove(azure: Azure, left: Iterable[LeftOver]) -> list[tuple[LeftOver, AzureError]]:
+    """Remove left-overs, and return those that Azure refused to remove, each with its error.
+
+    Groups go side by side, loose resources in the order that Azure wants. A disk or snapshot that a killed transfer
+    left open is closed first.
+    """
     items = list(left)
+    refused: list[tuple[LeftOver, AzureError]] = []
+    groups = _begun(azure, [item for item in items if not item.id.provider], refused)
+    for row in ORDER:
+        alike = [item for item in items if any(_is(item.id, kind) for kind in row)]
+        _await(_begun(azure, alike, refused), refused)
+    _await(groups, refused)
+    return refused
+
+
+def _begun(
+    azure: Azure, items: Iterable[LeftOver], refused: list[tuple[LeftOver, AzureError]]
+) -> list[tuple[LeftOver, Operation]]:
+    """The deletions that Azure has accepted."""
+    begun = []
     for item in items:
-        if not item.id.provider:
-            azure.delete(item.id)
-    _in_order(azure, [item.id for item in items if item.id.provider])
+        try:
+            end_open(azure, _may_be_open(azure, item.id))
+            begun.append((item, azure.delete(item.id)))
+        except NotFound:
+            # Somebody else has removed it
+            continue
+        except AzureError as error:
+            refused.append((item, error))
+    return begun
+
+
+def _await(begun: Iterable[tuple[LeftOver, Operation]], refused: list[tuple[LeftOver, AzureError]]) -> None:
+    for item, operation in begun:
+        try:
+            operation.wait()
+        except AzureError as error:
+            refused.append((item, error))
+
+
+def _may_be_open(azure: Azure, id: ResourceId) -> list[Json]:
+    """The disks and snapshots that are, or are in, a left-over."""
+    if not id.provider:
+        return [body for kind in OPENED for body in azure.list(id, kind)]
+    body = azure.find(id) if any(_is(id, kind) for kind in OPENED) else None
+    return [] if body is None else [body]
 
 
 def remove_from_group(azure: Azure, group: ResourceId, run: str, image: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from builder.machines.azure import capture, kinds, tests  # noqa: F401 - importing them registers their kinds
 from builder.machines.azure.steps import all_steps
 from builder.machines.azure.wanted import region_as_written, wanted_machine
+from builder.machines.base import Cleaned
 from builder.model.observed import MachineFacts, Traits
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
@@ -80,18 +81,20 @@ class AzureMachine:
 
         return AzureSession(run, self.store, self.connect(run.image))
 
-    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[str]:
+    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[Cleaned]:
         """Resource groups and resources of dead runs, and expired snapshots, in the subscriptions of these images."""
         from builder.machines.azure import cleanup
 
         connections = {azure.subscription: azure for azure in map(self.connect, images)}
-        said = []
+        cleaned = []
         for azure in connections.values():
             found = cleanup.left_overs(azure, self._is_alive)
-            if not dry_run:
-                cleanup.remove(azure, found)
-            said += [f"{left.id.short} of run {left.run} ({left.why})" for left in found]
-        return said
+            refused = [] if dry_run else cleanup.remove(azure, found)
+            errors = {left.id: error for left, error in refused}
+            cleaned += [
+                Cleaned(f"{left.id.short} of run {left.run} ({left.why})", errors.get(left.id)) for left in found
+            ]
+        return cleaned
 
     def _is_alive(self, run: str) -> bool | None:
         """Whether a run lives; None for one that this store knows nothing of."""

@@ -172,11 +172,16 @@ def delete(call: Call) -> Answer:
         owner = disk.body.get("managedBy")
         if owner:
             raise conflict(f"Disk {disk.name} is attached to VM {owner}.", code="OperationNotAllowed", target="disk")
-        if disk.properties.get("diskState") in ("ActiveSAS", "ActiveUpload"):
-            raise conflict(f"There is an active shared access signature outstanding for disk {disk.name}."
-                           " Call EndGetAccess before attaching or deleting the disk.")  # fmt: skip
+        check_closed(disk)
 
     return remove(call, MANNER, call.cloud.seconds("disks.delete"), check=check)
+
+
+def check_closed(disk: Resource) -> None:
+    """Raises ArmError 409 for a disk or snapshot whose bytes somebody can get at."""
+    if disk.properties.get("diskState") in ("ActiveSAS", "ActiveUpload"):
+        raise conflict(f"There is an active shared access signature outstanding for disk {disk.name}."
+                       " Call EndGetAccess before attaching or deleting the disk.")  # fmt: skip
 
 
 def begin_access(call: Call) -> Answer:

@@ -168,16 +168,27 @@ def list_groups(call: Call) -> Answer:
 
 
 def delete_group(call: Call) -> Answer:
-    """202 with a Location that answers 202 until it is gone; there is no Azure-AsyncOperation here."""
+    """202 with a Location that answers 202 until it is gone; there is no Azure-AsyncOperation here.
+
+    What can't be deleted stays, and the group with it: its state is rolled back, and the Location answers 409.
+    """
     group = _group(call)
     cloud = call.cloud
     group.properties["provisioningState"] = "Deleting"
+    group.hidden.pop("kept", None)
 
     def gone() -> None:
         with cloud.lock:
-            for resource in cloud.state.under(group.id):
-                cloud.state.delete(resource.id)
-            cloud.state.delete(group.id)
+            found = cloud.state.under(group.id)
+            kept = [item.id for item in found if item.properties.get("diskState") in ("ActiveSAS", "ActiveUpload")]
+            for resource in found:
+                if resource.id not in kept:
+                    cloud.state.delete(resource.id)
+            if kept:
+                group.properties["provisioningState"] = "Succeeded"
+                group.hidden["kept"] = kept
+            else:
+                cloud.state.delete(group.id)
 
     if call.fault is None or call.fault.kind != "hang":
         cloud.clock.after(cloud.seconds("groups.delete"), gone)
@@ -190,8 +201,17 @@ def poll_job(call: Call) -> Answer:
     token = call.parameters["job"]
     job = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     name = job["jobId"].partition("-")[2]
-    if call.cloud.state.find(f"/subscriptions/{call.subscription}/resourceGroups/{name}") is None:
+    group = call.cloud.state.find(f"/subscriptions/{call.subscription}/resourceGroups/{name}")
+    if group is None:
         return Answer(200)
+    if group.hidden.get("kept"):
+        raise ArmError(
+            409,
+            "ResourceGroupDeletionBlocked",
+            f"Deletion of resource group '{group.name}' failed as resources with identifiers"
+            f" '{','.join(group.hidden['kept'])}' could not be deleted. The provisioning state of the resource group"
+            " will be rolled back.",
+        )
     return Answer(202, None, _job_headers(call, token))
 
 

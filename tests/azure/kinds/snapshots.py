@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.azure.answers import Answer, Call, Json, bad_request, copy, without_nulls
-from tests.azure.kinds.disks import grant, revoke
+from tests.azure.kinds.disks import check_closed, grant, revoke
 from tests.azure.operations import DISK, stamp
 from tests.azure.resources import Manner, accept, lister, merge, new_body, new_uuid, reader, remove
 from tests.azure.router import resource_routes
@@ -99,7 +99,7 @@ def patch(call: Call) -> Answer:
 
 
 def delete(call: Call) -> Answer:
-    return remove(call, MANNER, call.cloud.seconds("snapshots.delete"))
+    return remove(call, MANNER, call.cloud.seconds("snapshots.delete"), check=check_closed)
 
 
 ROUTES = resource_routes(

@@ -12,7 +12,7 @@ from builder.errors import BuildError
 from builder.machines.azure import cleanup
 from builder.machines.azure.machine import AzureMachine
 from builder.model.plan import Action
-from tests.azure import Simulator
+from tests.azure import Fault, Simulator
 from tests.azure.guests import Scripted
 from tests.integration.azure.building import SERVER, WINDOWS, Build
 from tests.integration.azure.windows_answers import FACTS, answer_all, marker
@@ -179,11 +179,54 @@ def test_what_a_killed_run_left_is_found_and_removed(
     assert cleanup.left_overs(build.azure, lambda run: None) == []  # a run of another host may live
     machine = AzureMachine(build.store)
     (said,) = machine.clean([build.image], dry_run=True)
-    assert left in said
+    assert left in said.what
     assert left in build.groups()
     assert machine.clean([build.image], dry_run=False) == [said]
     azure.clock.advance(120)
     assert build.groups() == []
+
+
+def test_a_transfer_that_was_killed_does_not_keep_what_it_read_or_wrote(
+    azure_with_blobs: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure deletes no disk that somebody has access to, nor a group with one: the access is ended first."""
+    build = Build(tmp_path, azure_with_blobs, monkeypatch)
+    run = {"build-run": "20260105t080000-abcdef", "build-tool": "build"}
+    expired = run | {"build-digest": "1", "build-expires": "2020-01-01T00:00:00Z"}
+    empty = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 4}
+    upload = {"creationData": {"createOption": "Upload", "uploadSizeBytes": (20 << 20) + 512}}
+    group, own = (compute(build.azure.subscription, name, "disks", "x").group_id for name in ("images", "build-web-1"))
+    build.azure.put(group, {"location": "westeurope"}).wait()
+    build.azure.put(own, {"location": "westeurope", "tags": run}).wait()
+    for name, properties, tags, access in (
+        ("images", upload, expired, "Write"),
+        ("build-web-1", empty, run, "Read"),
+    ):
+        disk = compute(build.azure.subscription, name, "disks", "build-upload-1")
+        build.azure.put(disk, {"location": "westeurope", "tags": tags, "properties": properties}).wait()
+        build.azure.post(disk, "beginGetAccess", {"access": access, "durationInSeconds": 3600}).wait()
+    found = cleanup.left_overs(build.azure, lambda run: False)
+
+    assert len(found) == 2
+    assert cleanup.remove(build.azure, found) == []
+    assert list(build.azure.list(group, "Microsoft.Compute/disks")) == []
+    assert build.azure.find(own) is None
+
+
+def test_what_can_not_be_removed_is_told_and_keeps_nothing_else(azure: Simulator, build: Build) -> None:
+    expired = {"build-run": "20260105t080000-abcdef", "build-tool": "build", "build-expires": "2020-01-01T00:00:00Z"}
+    properties = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 4}
+    disks = [compute(build.azure.subscription, "images", "disks", name) for name in ("one", "other")]
+    build.azure.put(disks[0].group_id, {"location": "westeurope"}).wait()
+    for disk in disks:
+        build.azure.put(disk, {"location": "westeurope", "tags": expired, "properties": properties}).wait()
+    azure.faults.add(Fault("DELETE Microsoft.Compute/disks", "refuse", name="one", code="ScopeLocked"))
+    cleaned = AzureMachine(build.store).clean([build.image], dry_run=False)
+    errors = {item.what.split()[0]: item.error for item in cleaned}
+
+    assert build.azure.find(disks[1]) is None
+    assert errors["disks/other"] is None
+    assert "The simulator was asked to refuse this" in str(errors["disks/one"])
 
 
 def test_expired_checkpoints_go_and_others_stay(azure: Simulator, build: Build) -> None:

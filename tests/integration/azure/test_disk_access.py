@@ -112,16 +112,19 @@ def stopping(after: int, stop: threading.Event) -> Callable[[int, int], None]:
     return lambda done, total: stop.set() if done >= after else None
 
 
-def test_nothing_is_left_of_an_upload_that_was_stopped(
-    azure_with_blobs: Simulator, disk: ResourceId, vhd: Path
-) -> None:
-    """When its access has ended, a disk takes no more writes, and looks whole."""
+def test_an_upload_that_was_stopped_is_gone_on_with(azure_with_blobs: Simulator, disk: ResourceId, vhd: Path) -> None:
+    """Its access is not ended: the disk would take no more writes, and look whole."""
     stop = threading.Event()
 
     with pytest.raises(Interrupted):
         put(azure_with_blobs, disk, vhd, manner=Manner(progress=stopping(3 * PIECE, stop), workers=1), stop=stop)
+    left = connected(azure_with_blobs).get(disk)
+    done = put(azure_with_blobs, disk, vhd)
 
-    assert connected(azure_with_blobs).find(disk) is None
+    assert (left["properties"]["diskState"], left["tags"][tags.STATE]) == ("ActiveUpload", UPLOADING)
+    assert done is not None
+    assert (done.sent, done.kept) == (DATA - 3 * PIECE, 3 * PIECE)
+    same(azure_with_blobs, disk, vhd)
 
 
 def half(azure: Simulator, disk: ResourceId, vhd: Path, state: str = UPLOADING, size: int = SIZE + FOOTER) -> None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from builder.azure import tags
+from builder.azure.ids import ResourceId, compute
 from tests.azure import Clock, Simulator
 from tests.azure.blobs import ACCOUNT, KEY, Blobs
 from tests.integration.apply import conftest as local
 from tests.integration.apply.conftest import SPEC, Project
 from tests.integration.azure.conftest import Recorder
+from tests.integration.azure.connection import connected
 from tests.integration.azure.test_gateway_login import with_secret
 
 # The fixtures of local builds
@@ -69,6 +72,18 @@ PageBlob.write = counted
 """
 
 
+def expired_upload(cloud: Cloud) -> ResourceId:
+    """What a killed upload of the same image left there days ago."""
+    gateway = connected(cloud.azure)
+    id = compute(gateway.subscription, "images", "disks", "build-upload-0123")
+    found = tags.ours(run="20200101t000000-abcdef", image="tiny", expires=0.0, extra={tags.DIGEST: "1"})
+    creation = {"createOption": "Upload", "uploadSizeBytes": (20 << 20) + 512}
+    body = {"location": "westeurope", "tags": found, "properties": {"creationData": creation}}
+    gateway.put(id, body).wait()
+    gateway.post(id, "beginGetAccess", {"access": "Write", "durationInSeconds": 3600}).wait()
+    return id
+
+
 @pytest.mark.parametrize("where", ["disk", "blob"])
 def test_an_upload_that_was_killed_is_gone_on_with(
     project: Project,
@@ -80,6 +95,7 @@ def test_an_upload_that_was_killed_is_gone_on_with(
     first, second = (COUNTED.format(calls=calls, file=str(file)) for calls, file in zip((2, -1), counts, strict=True))
     killed = project.apply(env=cloud.env, prelude=first)
     assert killed.code == -9, killed.text
+    expired = expired_upload(cloud) if where == "disk" else None
     done = project.apply(env=cloud.env, prelude=second)
     assert done.code == 0, done.text
     log = max((project.root / ".build/runs").iterdir()) / "tiny.log"
@@ -91,3 +107,4 @@ def test_an_upload_that_was_killed_is_gone_on_with(
     assert after == int(told[1])
     # The service may have taken calls that were on their way when it was killed
     assert 2 * 512 <= before <= int(told[2]), "what the first run sent is not sent again"
+    assert expired is None or connected(cloud.azure).find(expired) is None

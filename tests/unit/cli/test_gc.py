@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.cli.app import invoke
+from builder.errors import BuildError
+from builder.machines.base import Cleaned
 from builder.records.store import Store
 from tests.unit.cli.projects import make_project
 
@@ -49,3 +51,14 @@ def test_what_expires(
 def test_the_help_names_the_setting(capsys: pytest.CaptureFixture[str]):
     assert invoke(("gc", "--help")) == 0
     assert "`checkpoints.expire`" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_machine_could_not_remove_is_an_error_and_the_rest_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    cleaned = [Cleaned("disks/one", BuildError("a lock is on it")), Cleaned("disks/other")]
+    monkeypatch.setattr("builder.machines.local.machine.LocalMachine.clean", lambda *_, **__: cleaned)
+    assert invoke(("gc",)) == 1
+    told = capsys.readouterr()
+    assert "- disks/other\n" in told.out
+    assert "disks/one: a lock is on it" in told.err
