@@ -38,12 +38,17 @@ def ours(
 
     Ours win over `extra`: clean-up must find what it is to remove.
     """
-    found = dict(extra or {}) | {RUN: run, TOOL: f"build {__version__}"}
+    found = foreign(extra or {}) | {RUN: run, TOOL: f"build {__version__}"}
     if image:
         found[IMAGE] = image
     if expires is not None:
         found[EXPIRES] = stamp(expires)
     return found
+
+
+def foreign(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags whose names are not ours. Azure takes "Build-Step" and "build-step" for one name."""
+    return {name: value for name, value in tags.items() if not name.lower().startswith(PREFIX)}
 
 
 def stamp(moment: float) -> str:

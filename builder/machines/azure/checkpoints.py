@@ -149,10 +149,8 @@ class Keeper:
         id = group_id(self.azure.subscription, group)
         if self.azure.find(id) is None:
             with self.run.effect("azure.group", resource=str(id)):
-                body = {
-                    "location": location,
-                    "tags": {**self._provisioner.machine.tags, tag.TOOL: str(self._provisioner.tags()[tag.TOOL])},
-                }
+                own = tag.foreign(self._provisioner.machine.tags)
+                body = {"location": location, "tags": {**own, tag.TOOL: str(self._provisioner.tags()[tag.TOOL])}}
                 self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop)
         self._groups.add(group)
 

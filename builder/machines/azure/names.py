@@ -10,6 +10,8 @@ from builder.azure.ids import ResourceId, compute, group_id, network
 # Azure's limits: 90 characters for a resource group, 80 for most resources, 64 and 15 for a computer's name
 LONGEST_GROUP = 90
 LONGEST = 80
+# How much of an image's name and of a run's id people get to read in the name of a group; the mark tells them apart
+SHOWN_IMAGE, SHOWN_RUN = 40, 24
 CHECKPOINTS = "build-checkpoints"
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
 
@@ -40,10 +42,10 @@ class Names:
         self.subscription = subscription
         self.given_group = given_group
         self._mark = short(run, image)
-        # In a group of somebody else's, names must tell whose things they are
+        # In a group of somebody else's, names must tell whose things they are; in the run's own, its name tells
         self._prefix = f"build-{self._mark}-" if given_group else "build-"
-        own = f"build-{plain(image, LONGEST_GROUP - 40)}-{plain(run, 24)}"
-        self.group = given_group or own
+        own = f"build-{plain(image, SHOWN_IMAGE)}-{plain(run, SHOWN_RUN)}-{self._mark}"
+        self.group = given_group or own[:LONGEST_GROUP]
 
     @property
     def group_id(self) -> ResourceId:

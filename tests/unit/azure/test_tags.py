@@ -16,6 +16,13 @@ def test_ours_win_over_the_specs_own() -> None:
     assert found[tags.TOOL].startswith("build ")
 
 
+@pytest.mark.parametrize("name", [tags.STEP, tags.DIGEST, tags.EXPIRES.upper(), "Build-Run", "build-of-mine"])
+def test_no_tag_of_the_specs_own_hides_what_is_to_be_removed(name: str) -> None:
+    found = tags.ours(run="r1", image="web", extra={name: "forged", "rebuild-x": "theirs"})
+
+    assert found == {tags.RUN: "r1", tags.IMAGE: "web", tags.TOOL: found[tags.TOOL], "rebuild-x": "theirs"}
+
+
 @given(st.integers(min_value=0, max_value=4_000_000_000))
 def test_moments_survive_as_text(moment: int) -> None:
     assert tags.moment(tags.stamp(moment)) == moment
