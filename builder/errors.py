@@ -116,6 +116,13 @@ class SomeImagesFailed(BuildError):
         self.failures = tuple(failures)
 
 
+class Unreachable(BuildError):
+    """What images are made with can't be reached by this process, whatever their specs say.
+
+    Nobody is signed in, there is no such cloud, or no network. It is about all images that are made there.
+    """
+
+
 class Interrupted(BuildError):
     """A person or a CI system asked the run to stop."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from builder.errors import BuildError
+from builder.errors import Unreachable
 
 METADATA = "/metadata/endpoints?api-version=2022-09-01"
 
@@ -83,11 +83,11 @@ def is_loopback(host: str) -> bool:
 
 
 def check_endpoint(address: str, what: str) -> str:
-    """The address without a slash at its end. Raises BuildError unless it is https, or http on loopback."""
+    """The address without a slash at its end. Raises Unreachable unless it is https, or http on loopback."""
     parts = urlsplit(address)
     allowed = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not allowed or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise BuildError(
+        raise Unreachable(
             f"{what} is {address!r}, which is no https address",
             code="azure-cloud",
             hint=f"use one of {', '.join(CLOUDS)}, or https://<host of a Resource Manager>",
@@ -98,7 +98,7 @@ def check_endpoint(address: str, what: str) -> str:
 def from_metadata(address: str, document: object, ca_file: Path | None) -> Cloud:
     """A custom cloud from what its `/metadata/endpoints` says (a document, or a list with one).
 
-    Raises BuildError when it doesn't say who signs in.
+    Raises Unreachable when it doesn't say who signs in.
     """
     if isinstance(document, list) and document:
         document = document[0]
@@ -107,7 +107,7 @@ def from_metadata(address: str, document: object, ca_file: Path | None) -> Cloud
         login = found["authentication"]
         authority, audience = str(login["loginEndpoint"]), str(login["audiences"][0])
     except (KeyError, IndexError, TypeError) as error:
-        raise BuildError(
+        raise Unreachable(
             f"{address}/metadata/endpoints doesn't say who signs in", code="azure-cloud", hint="look at AZURE_CLOUD"
         ) from error
     suffixes = found.get("suffixes")
@@ -140,7 +140,7 @@ def current(environment: Mapping[str, str]) -> Cloud:
 def _ca_file(environment: Mapping[str, str]) -> Path | None:
     name = environment.get("AZURE_CA_BUNDLE", "")
     if name and not Path(name).is_file():
-        raise BuildError(f"AZURE_CA_BUNDLE names {name}, which is no file", code="azure-cloud")
+        raise Unreachable(f"AZURE_CA_BUNDLE names {name}, which is no file", code="azure-cloud")
     return Path(name) if name else None
 
 
@@ -154,8 +154,8 @@ def _discovered(address: str, ca_file: Path | None) -> Cloud:
         with urllib.request.urlopen(f"{address}{METADATA}", timeout=30, context=trusted) as answer:
             document = json.load(answer)
     except (OSError, ValueError) as error:
-        raise BuildError(
-            f"AZURE_CLOUD is {address}, which doesn't answer as a Resource Manager: {error}",
+        raise Unreachable(
+            f"AZURE_CLOUD is {address}, which doesn't answer as a Resource Manager: {getattr(error, 'reason', error)}",
             code="azure-cloud",
             hint="a certificate of one's own goes into the file that AZURE_CA_BUNDLE names",
         ) from error

@@ -21,7 +21,7 @@ from builder.azure.ids import GROUP_KIND, SUBSCRIPTION_KIND, ResourceId
 from builder.azure.names import check_name
 from builder.azure.operations import Operation
 from builder.azure.pipeline import Calls, ConnectionLost, Pipeline, Request
-from builder.errors import BuildError
+from builder.errors import BuildError, Unreachable
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -248,7 +248,7 @@ def _only_subscription(pipeline: Pipeline) -> str:
     if len(seen) == 1:
         return str(seen[0]["subscriptionId"])
     names = sorted(f"{each['subscriptionId']} ({each.get('displayName', '')})" for each in seen)
-    raise BuildError(
+    raise Unreachable(
         f"the signed-in identity sees {len(seen) or 'no'} subscriptions" + (": which one?" if seen else ""),
         code="azure-subscription",
         hint="set AZURE_SUBSCRIPTION_ID" if seen else "give the identity a role in a subscription",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from builder.azure.clouds import Cloud, is_loopback
-from builder.azure.errors import AzureError, masked
+from builder.azure.errors import AzureError, LoginFailed, masked
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -125,15 +125,14 @@ def _identity_token(address: str, bearer: str) -> str:
 
     parts = urlsplit(address)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise AzureError("ACTIONS_ID_TOKEN_REQUEST_URL is no https address", code="azure-login")
+        raise LoginFailed("ACTIONS_ID_TOKEN_REQUEST_URL is no https address")
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {bearer}"})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return str(json.load(answer)["value"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AzureError(
+        raise LoginFailed(
             f"no identity token from {parts.hostname}: {error}",
-            code="azure-login",
             hint="the job needs `permissions: {id-token: write}`",
         ) from error
 
@@ -206,9 +205,8 @@ def allowed_ways(variables: Mapping[str, str]) -> tuple[Way, ...]:
     found = tuple(way for way in WAYS if not word or way.identity.lower() in names)
     if not found:
         known = ", ".join([*_GROUPS, *dict.fromkeys(way.identity for way in WAYS)])
-        raise AzureError(
+        raise LoginFailed(
             f"AZURE_TOKEN_CREDENTIALS is {word!r}, which is no way to sign in",
-            code="azure-login",
             hint=f"known are {known}",
         )
     return found
@@ -258,11 +256,11 @@ class Login:
             except AzureError as error:
                 if way.meant:
                     raise
-                tried.append(f"{way.name}: {error.detail or error.message}")
+                tried.append(f"{way.name}: {error.message.partition(' failed: ')[2] or error.message}")
                 continue
             self._credential, self.way = credential, way.name
             return token
-        raise AzureError("nobody is signed in to Azure", code="azure-login", hint=_ADVICE, detail="\n".join(tried))
+        raise LoginFailed("nobody is signed in to Azure", hint=_ADVICE, detail="\n".join(tried))
 
 
 _LOGINS: dict[tuple[Cloud, tuple[str, ...]], Login] = {}
@@ -290,8 +288,8 @@ def _made(way: Way, around: Surroundings) -> TokenCredential:
         return way.make(around)
     except (OSError, ValueError, ImportError) as error:
         # azure-identity checks files and the form of ids when a credential is made
-        raise AzureError(
-            f"signing in by {way.name} failed: {error}", code="azure-login", hint=f"look at {', '.join(way.needs)}"
+        raise LoginFailed(
+            f"signing in by {way.name} failed: {error}", hint=f"look at {', '.join(way.needs)}"
         ) from error
 
 
@@ -307,13 +305,18 @@ def _token(credential: TokenCredential, way: str, scopes: tuple[str, ...], optio
             if not last and any(code in text for code in _STALE_ASSERTION):
                 continue
             lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-            raise AzureError(
+            raise LoginFailed(
                 f"signing in by {way} failed: {masked(lines[0])}",
-                code="azure-login",
-                hint=_ADVICE,
-                detail="\n".join(_short(lines)),
+                hint=_advice(way),
+                detail="\n".join(_short(lines[1:])) or None,
             ) from error
     raise AssertionError
+
+
+def _advice(name: str) -> str:
+    """What to look at: the variables of a way that somebody meant, else all ways."""
+    needs = next((way.needs for way in WAYS if way.name == name), ())
+    return f"look at {', '.join(needs)}, and at the way to the network" if needs else _ADVICE
 
 
 def _short(lines: list[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from builder.errors import BuildError
+from builder.errors import BuildError, Unreachable
 
 
 class Remedy(StrEnum):
@@ -206,6 +206,13 @@ class AzureError(BuildError):
         self.azure_code = azure_code
         self.status = status
         self.remedy = remedy
+
+
+class LoginFailed(AzureError, Unreachable):
+    """Nobody could sign in. `detail` has every way that was tried, and why it failed."""
+
+    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message, code="azure-login", hint=hint, detail=detail)
 
 
 class NotFound(AzureError):

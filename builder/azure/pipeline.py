@@ -22,7 +22,7 @@ from builder.azure.clock import Clock
 from builder.azure.clouds import Cloud
 from builder.azure.errors import AzureError, Remedy, azure_error, fault_of
 from builder.azure.limits import Limits, retry_after
-from builder.errors import Interrupted
+from builder.errors import Interrupted, Unreachable
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -49,7 +49,7 @@ class Answer:
     body: Any
 
 
-class ConnectionLost(AzureError):
+class ConnectionLost(AzureError, Unreachable):
     """No answer came. `sent`: the request may have arrived. `final`: it would be the same again."""
 
     def __init__(self, message: str, *, sent: bool) -> None:

@@ -188,6 +188,8 @@ def _tools(planned: Planned, stack: ExitStack, progress: Progress, events: Path 
 
 def _apply(executor: Executor, planned: Planned) -> None:
     """Apply, and when it fails say how to go on."""
+    from builder.report.plan_words import how_to_go_on
+
     try:
         executor.apply(planned.plan)
     except BuildError as error:
@@ -195,10 +197,8 @@ def _apply(executor: Executor, planned: Planned) -> None:
             print(f"\n{image}:", file=sys.stderr)
             report(failure)
         if executor.folder.exists() and error.exit_code not in (ExitCode.LOCKED, ExitCode.PLAN_STALE):
-            folder = executor.folder
             print(
-                f"\nTo go on, run the same `build apply` again: finished steps are kept as checkpoints.\n"
-                f"The log and journal of this run: {_shown(folder)}",
+                f"\n{how_to_go_on(planned.plan)}\nThe log and journal of this run: {_shown(executor.folder)}",
                 file=sys.stderr,
             )
         raise

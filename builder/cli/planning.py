@@ -214,9 +214,12 @@ def refuse_blocked(plan: Plan, *, saved: Path | None = None) -> None:
     if not names:
         return
     subject = "1 image is" if len(names) == 1 else f"{len(names)} images are"
-    excludes = " ".join(f"--exclude {name}" for name in names[:5])
+    hint = "fix it" if len(names) == 1 else "fix them"
+    if len(names) < len(plan.images):
+        excludes = " ".join(f"--exclude {name}" for name in names[:5])
+        hint += f", or plan with {excludes}{' ...' if len(names) > 5 else ''}"
     raise BuildError(
         f"{subject} blocked, so this plan is not complete" + (f" (it was saved to {saved})" if saved else ""),
         code="plan-blocked",
-        hint=f"fix {'it' if len(names) == 1 else 'them'}, or plan with {excludes}{' ...' if len(names) > 5 else ''}",
+        hint=hint,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from builder import __version__
 from builder.destinations.base import Destination
-from builder.errors import BuildError, ExitCode
+from builder.errors import BuildError, ExitCode, Unreachable
 from builder.machines.base import Machine
 from builder.model.observed import FOREIGN, MachineFacts, Published, PublishedVersion, Traits
 from builder.model.plan import Action, ImagePlan, Plan, Reason
@@ -74,7 +74,7 @@ class Planner:
         `inputs` are the sha256 of the files that the documents came from. A base that isn't selected is planned
         silently; when what stands on it has to be built and the base too, it joins the plan. What goes wrong with one
         image blocks that image and those that stand on it. Raises BuildError for options that select nothing and for
-        images in a circle, SpecInvalid when a document can't be rendered.
+        images in a circle, SpecInvalid when a document can't be rendered, Unreachable when no image can be looked at.
         """
         options = options or PlanOptions()
         moment = self.now()
@@ -87,6 +87,7 @@ class Planner:
             for done, name in enumerate(order):
                 progress(done, len(order), name)
                 work.plan(name)
+        work.refuse_unreachable()
         joined = work.needed(chosen)
         listed = [work.plans[name] for name in order if name in chosen or name in joined]
         if options.offline:
@@ -164,6 +165,7 @@ class _Work:
         self.files: dict[str, str] = {}
         self.traits: dict[str, Traits] = {}
         self.looks: dict[str, _Looks] = {}
+        self.unreachable: dict[str, Unreachable] = {}
 
     def look(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
         """Begin to observe images side by side, where their machine allows that: what is far away takes its time."""
@@ -213,8 +215,21 @@ class _Work:
             with _about_one_image(errors):
                 self.plans[name] = self._decide(situation)
         if errors:
+            self._remember_unreachable(name, errors)
             reasons += [*(reason_of(error, situation) for error in errors), *as_reasons(situation.blockers)]
             self.plans[name] = blocked(situation, reasons, base=base_of(image))
+
+    def _remember_unreachable(self, name: str, errors: Iterable[BuildError]) -> None:
+        for error in errors:
+            if isinstance(error, Unreachable):
+                self.unreachable.setdefault(name, error)
+
+    def refuse_unreachable(self) -> None:
+        """Raise what stands in the way of every image alike: a plan would say it once for each."""
+        if self.plans and self.unreachable.keys() == self.plans.keys():
+            error = next(iter(self.unreachable.values()))
+            error.where = None
+            raise error
 
     def _machine_reasons(self, situation: Situation) -> list[Reason]:
         """What the machine says against an image that is blocked already."""
@@ -224,6 +239,7 @@ class _Work:
         reasons: list[Reason] = []
         with _about_one_image(errors):
             reasons += as_reasons(self._machine_facts(situation.image).blockers)
+        self._remember_unreachable(situation.image.name, errors)
         return [*reasons, *(reason_of(error, situation) for error in errors)]
 
     def _decide(self, situation: Situation) -> ImagePlan:

@@ -29,6 +29,7 @@ from builder.report.plan_words import (
     running,
     sentence,
     short_reason,
+    shown_changes,
     step_ranges,
     transition,
     verdict,
@@ -200,7 +201,7 @@ def _diff_lines(image: ImagePlan, detail: _Detail) -> Iterator[str]:
         for item in running(image):
             unsure = f" ({certainty(item)})" if certainty(item) else ""
             yield _line(f"#   {item.step.index} {item.step.stage}: {item.step.title}{unsure}")
-    changes = [change for change in image.changes if change.kind != "version"]
+    changes = shown_changes(image)
     for change in changes[: detail.changes]:
         sign = {"~": "!"}.get(change_sign(change.action), change_sign(change.action))
         yield _line(f"{sign} {change.kind} {change.name} {change.detail}".rstrip())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.model.plan import Action, ImagePlan, Plan, PlannedStep, Reason
-from builder.model.steps import Preview
+from builder.model.steps import Change, Preview
 
 # In the order in which a reader should meet them: what needs a person first
 ACTIONS = (
@@ -183,6 +183,15 @@ def change_sign(action: str) -> str:
     return _CHANGE_SIGNS.get(action, "~")
 
 
+def shown_changes(image: ImagePlan) -> list[Change]:
+    """The changes that the lines of steps and of deleted versions don't tell already."""
+    return [
+        change
+        for change in image.changes
+        if change.kind != "test" and (change.kind != "version" or (change.action == "create" and change.detail))
+    ]
+
+
 def opaque_steps(plan: Plan) -> int:
     """How many steps will run whose effect can't be shown before."""
     return sum(image.opaque_steps for image in plan.images)
@@ -201,6 +210,20 @@ def next_commands(plan: Plan, presentation: Presentation) -> tuple[str, ...]:
     if presentation.saved_as is not None:
         return (shlex.join(["build", "apply", presentation.saved_as]),)
     return (shlex.join(["build", "apply", *arguments]), shlex.join(["build", "plan", "--out", FILE, *arguments]))
+
+
+def how_to_go_on(plan: Plan) -> str:
+    """What a failed apply says: which work need not be done again."""
+    again = "To go on, run the same `build apply` again"
+    kept = [item.step.kept for image in plan.images for item in running(image) if item.step.checkpoint]
+    if not kept:
+        return f"{again}."
+    if all(kept):
+        return f"{again}: finished steps are kept as checkpoints."
+    return (
+        f"{again}: it starts at the last checkpoint, else at the source.\n"
+        "Checkpoints are kept of steps with `checkpoint: true`, and of the last one before generalize."
+    )
 
 
 # What the note suggests to call a saved plan

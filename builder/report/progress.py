@@ -126,11 +126,8 @@ class Running:
     def __init__(self) -> None:
         self.steps: dict[str, RunningStep] = {}
         self._images: dict[str, int] = {}
-
-    @property
-    def several(self) -> bool:
-        """Whether images are made side by side now, so that a line has to say whose it is."""
-        return len(self._images) > 1
+        # Whether images have been made side by side, so that a line has to say whose it is, to the last one
+        self.several = False
 
     def hear(self, event: Event) -> str | None:
         """Take an event in; returns the line that it leaves behind, if any."""
@@ -140,6 +137,7 @@ class Running:
         match event:
             case ImageStarted():
                 self._images[event.image] = event.steps
+                self.several = self.several or len(self._images) > 1
             case ImageFinished() | ImageFailed():
                 self._images.pop(event.image, None)
                 self.steps.pop(event.image, None)
@@ -155,6 +153,12 @@ class Running:
     def named(self, step: RunningStep) -> str:
         """What a line about a running step starts with: its image, where several are made."""
         return f"{step.started.image} " if self.several else ""
+
+    def line(self, step: RunningStep, of: str = "") -> str:
+        """A step under way: for how long, and what it said last. `of` follows its number."""
+        passed = seconds_text(time.monotonic() - step.since)
+        line = f"  {self.named(step)}… {step.started.index:>2}{of}  {step.started.title}  {passed}"
+        return f"{line}  │ {step.text}" if step.text else line
 
 
 class Plain(Progress):
@@ -190,10 +194,7 @@ class Plain(Progress):
         while not self._ended.wait(HEARTBEAT_SECONDS):
             with self._lock:
                 for step in self._running.steps.values():
-                    passed = seconds_text(time.monotonic() - step.since)
-                    named = self._running.named(step)
-                    line = f"    {named}{step.started.index:>2}  {passed}  {step.text}"
-                    print(line[:200], file=self._out, flush=True)
+                    print(self._running.line(step)[:200], file=self._out, flush=True)
 
 
 class Live(Progress):
@@ -230,16 +231,10 @@ class Live(Progress):
 
         with self._lock:
             steps = list(self._running.steps.values())
-            lines = [self._line(step) for step in steps[:MOST_LIVE_LINES]]
+            lines = [self._running.line(step, f"/{step.steps}") for step in steps[:MOST_LIVE_LINES]]
         if len(steps) > MOST_LIVE_LINES:
             lines.append(f"  … and {len(steps) - MOST_LIVE_LINES} more")
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
-
-    def _line(self, step: RunningStep) -> str:
-        started = step.started
-        passed = seconds_text(time.monotonic() - step.since)
-        line = f"  {self._running.named(step)}… {started.index:>2}/{step.steps}  {started.title}  {passed}"
-        return f"{line}  │ {step.text}" if step.text else line
 
 
 class JsonLines(Progress):

@@ -26,6 +26,7 @@ from builder.report.plan_words import (
     running,
     sentence,
     short_reason,
+    shown_changes,
     step_ranges,
     summary_line,
     transition,
@@ -130,10 +131,7 @@ def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator
 
 def _changes(image: ImagePlan) -> list[Line]:
     lines: list[Line] = []
-    for change in image.changes:
-        # Versions have their own lines: the step that publishes, and "deletes"
-        if change.kind == "version":
-            continue
+    for change in shown_changes(image):
         sign = change_sign(change.action)
         detail = f"  {printable(change.detail)}" if change.detail else ""
         lines.append([Span(sign, STYLES[sign]), Span(f" {change.kind} {printable(change.name)}{detail}")])

@@ -9,7 +9,7 @@ from typing import Any
 from builder.azure.connection import Azure
 from builder.azure.errors import NotFound
 from builder.azure.ids import group_id
-from builder.errors import BuildError, ExitCode
+from builder.errors import BuildError, ExitCode, Unreachable
 from builder.machines.azure import preflight
 from builder.machines.azure.checkpoints import KIND as SNAPSHOTS
 from builder.machines.azure.checkpoints import Kept, sort_out
@@ -64,6 +64,8 @@ def observe(image: ImageSpec, reads: Reader) -> MachineFacts:
     checked = Checked(image, machine, source, reads)
     for found in at_once([partial(preflight.run, check, checked) for check in CHECKS]):
         blockers += found
+    # In a region that is none there is nothing of anything: one reason says it all
+    blockers = [found for found in blockers if found.code == "location"] or blockers
     facts = source.as_inputs() if source is not None else {}
     return MachineFacts(source=facts, blockers=tuple(dict.fromkeys(blockers)), traits=traits(machine, source))
 
@@ -150,7 +152,7 @@ def traits(machine: ResolvedMachine, source: ResolvedSource | None) -> Traits:
 
 
 def _as_blocker(error: BuildError, image: ImageSpec) -> Blocker:
-    """An error as what blocks one image; interruptions and the like are about the whole plan, and are raised."""
-    if error.exit_code != ExitCode.ERROR:
+    """An error as what blocks one image; what is about all of them (interruptions, nobody signed in) is raised."""
+    if error.exit_code != ExitCode.ERROR or isinstance(error, Unreachable):
         raise error
     return Blocker(error.message, error.where or image.place(*image.source.path), error.hint, error.code)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from builder.azure.ids import ResourceId, group_id
-from builder.errors import BuildError, Place
+from builder.errors import BuildError, Place, Unreachable
 from builder.machines.azure import sizes
 from builder.machines.azure.matrix import LOOSE, Case, forbidden
 from builder.machines.azure.reading import Reader
@@ -23,6 +23,7 @@ from builder.model.spec import MIB, ImageSpec, KeyPath
 SKUS = "Microsoft.Compute/skus"
 USAGES = "Microsoft.Compute/locations/usages"
 TERMS = "Microsoft.MarketplaceOrdering/offerTypes/publishers/offers/plans/agreements"
+REGIONS = "`az account list-locations --query [].name --output tsv` lists the regions"
 LICENCE_WORDS = {"RHEL_BYOS": "redhat", "SLES_BYOS": "suse"}
 
 
@@ -99,9 +100,8 @@ def check_agreement(checked: Checked) -> Iterator[Blocker]:
     ):
         if theirs != ours:
             message = f"{source.name} has {key} {theirs}, the spec says {ours}"
-            yield blocker(
-                code, message, image.place("os", key), f"write `{key}: {theirs}` in `os`, or take another source"
-            )
+            hint = f"write `{key}: {theirs}` in `os`, or take another source"
+            yield blocker(code, message, image.place("os", key), hint, source=image.source.kind)
     if machine.security.type not in source.security:
         message = f"{source.name} allows VMs of type {', '.join(source.security)}, not {machine.security.type}"
         hint = f"write `security: {{type: {source.security[0]}}}` in `machine.azure`, or take another source"
@@ -245,7 +245,12 @@ def quotas(reads: Reader, location: str) -> dict[str, sizes.Quota]:
 def check_sizes(checked: Checked) -> Iterator[Blocker]:
     """One of the sizes can be had."""
     reads, needs = checked.reads, checked.needs
-    offered, used = offered_sizes(reads, needs.location), quotas(reads, needs.location)
+    offered = offered_sizes(reads, needs.location)
+    if not offered:
+        message = f"{needs.location} is no region that offers VMs to this subscription"
+        yield blocker("location", message, checked.place("location"), REGIONS)
+        return
+    used = quotas(reads, needs.location)
     fitting, refused = sizes.choose(checked.machine.sizes, offered, needs, used)
     if fitting:
         return
@@ -255,7 +260,10 @@ def check_sizes(checked: Checked) -> Iterator[Blocker]:
         if found
         else f"no size of {needs.location} fits: try another region"
     )
-    why = "; ".join(f"{each.size} {each.why}" for each in refused)
+    whys: dict[str, list[str]] = {}
+    for each in refused:
+        whys.setdefault(each.size, []).append(each.why)
+    why = "; ".join(f"{size} {', '.join(reasons)}" for size, reasons in whys.items())
     codes = {each.code for each in refused}
     place = checked.place("size", 0) if len(checked.machine.sizes) == 1 else checked.place("size")
     yield blocker(codes.pop() if len(codes) == 1 else "vm-size", why, place, hint)
@@ -286,5 +294,7 @@ def run(check: Check, checked: Checked) -> list[Blocker]:
     """What a check finds; also when Azure refuses to answer it."""
     try:
         return list(check(checked))
+    except Unreachable:
+        raise
     except BuildError as error:
         return [Blocker(error.message, error.where or checked.place(), error.hint, error.code)]

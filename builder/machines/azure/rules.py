@@ -29,13 +29,23 @@ HYBRID = "Azure Hybrid Benefit"
 WINDOWS_CLIENT = "Deploy Windows 11 on Azure"
 SPOT = "Use Azure Spot Virtual Machines"
 ZONES = "Azure regions with availability zones"
+# Of a rule that holds for every source: stated by the page about sources of that kind
+OF_SOURCE = "the page about such sources"
+PAGE_OF_SOURCE = {
+    "marketplace": MARKETPLACE,
+    "gallery": GALLERIES,
+    "communityGallery": GALLERIES,
+    "sharedGallery": GALLERIES,
+    "managedImage": MANAGED,
+}
 
 
 @dataclass(frozen=True)
 class Rule:
     """`code` is the blocker's; `sentence` says the rule as a whole; `document` is the title of Microsoft's page.
 
-    `hint` is what to write instead, where that doesn't depend on the case.
+    A document of `OF_SOURCE` is that of the source's kind. `hint` is what to write instead, where that doesn't depend
+    on the case.
     """
 
     code: str
@@ -47,13 +57,13 @@ class Rule:
 _ROWS = (
     Rule("source-local", "A build VM starts from what Azure has, not from a file of this host.", DISKS,
          "write `machine: {local: {}}`; a disk that is prepared here can be published to Azure"),
-    Rule("source-missing", "The source must exist, and the signed-in identity may read it.", MARKETPLACE),
+    Rule("source-missing", "The source must exist, and the signed-in identity may read it.", OF_SOURCE),
     Rule("source-region", "A source is used in its own region; a gallery's version in the regions it is replicated to.",
          GALLERY_TROUBLE),
     Rule("source-unfinished", "A source must be whole: provisioned, its upload ended, its copy complete.", DISKS),
-    Rule("source-family", "`os.family` is the operating system that the source holds.", MARKETPLACE),
+    Rule("source-family", "`os.family` is the operating system that the source holds.", OF_SOURCE),
     Rule("source-generation", "A disk's generation can't be changed: `os.generation` is the source's.", GENERATION_2),
-    Rule("source-architecture", "`os.architecture` is the source's.", MARKETPLACE),
+    Rule("source-architecture", "`os.architecture` is the source's.", OF_SOURCE),
     Rule("source-security", "A source says which security types its VMs may have.", TRUSTED),
     Rule("source-controller", "A disk controller needs a source that has its drivers and says so.", NVME),
     Rule("source-disk", "Images hold managed disks: none that is ephemeral, Ultra, or has Azure Disk Encryption.",
@@ -111,13 +121,21 @@ _ROWS = (
 RULES = {rule.code: rule for rule in _ROWS}
 
 
-def blocker(code: str, message: str, place: Place, hint: str | None = None) -> Blocker:
-    """A broken rule as a plan shows it: what is wrong here, the document that says so, what to write instead."""
-    rule = RULES[code]
-    return Blocker(f"{message} ({rule.document})", place, hint or rule.hint or None, code)
+def blocker(code: str, message: str, place: Place, hint: str | None = None, *, source: str = "") -> Blocker:
+    """A broken rule as a plan shows it: what is wrong here, the document that says so, what to write instead.
+
+    `source` is the kind of the source, for rules that hold for every kind.
+    """
+    return Blocker(f"{message} ({page(code, source)})", place, hint or RULES[code].hint or None, code)
 
 
-def refusal(code: str, message: str, place: Place, hint: str | None = None) -> BuildError:
+def page(code: str, source: str = "") -> str:
+    """The title of the page that states a rule, for a kind of source."""
+    document = RULES[code].document
+    return PAGE_OF_SOURCE.get(source, DISKS) if document == OF_SOURCE else document
+
+
+def refusal(code: str, message: str, place: Place, hint: str | None = None, *, source: str = "") -> BuildError:
     """The same, where nothing can go on."""
-    found = blocker(code, message, place, hint)
+    found = blocker(code, message, place, hint, source=source)
     return BuildError(found.message, code=found.code, where=found.place, hint=found.hint)

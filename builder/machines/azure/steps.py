@@ -33,13 +33,14 @@ TESTS = {"provision": TEST_PROVISION, "run": TEST_RUN, "identity": TEST_IDENTITY
 CAPTURED = {"osImage": "OS image", "vmImage": "VM image"}
 
 
-def all_steps(image: ImageSpec, source: Mapping[str, Any]) -> list[Step]:
+def all_steps(image: ImageSpec, source: Mapping[str, Any], where: str = "") -> list[Step]:
     """The steps of prepare (the source first), generalize, capture and test. `source` is what was observed.
 
+    `where` is the region, which is only shown: an image is the same wherever it was made.
     Raises BuildError for files of the repository that can't be used.
     """
     prepare = [_kept_as_written(prepare_step(choice, image), choice) for choice in image.prepare]
-    first = [source_step(image, source), *disks_steps(image), *prepare]
+    first = [source_step(image, source, where), *disks_steps(image), *prepare]
     if image.generalize is not None:
         # The backup that must precede what can't be undone
         first[-1] = replace(first[-1], kept=True)
@@ -52,7 +53,7 @@ def _kept_as_written(step: Step, choice: Choice) -> Step:
     return replace(step, kept=bool(choice.values.get("checkpoint")))
 
 
-def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
+def source_step(image: ImageSpec, source: Mapping[str, Any], where: str = "") -> Step:
     """The step that makes the build VM and its disks.
 
     Inputs: those of `ResolvedSource` (or `image`, `version` and `digest` of a base of this project), and under
@@ -76,13 +77,18 @@ def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
         kind=SOURCE,
         title=f"start from {name}",
         inputs={**source, "machine": wanted_machine(image).as_inputs()},
-        changes=(Change("create", "virtual machine", "build VM", ", ".join(machine.values["size"])),),
+        changes=(Change("create", "virtual machine", "build VM", _vm_detail(machine.values["size"], where)),),
         files=tuple(files),
         place=image.place(*image.source.path),
         places=places,
         checkpoint=True,
         kept=False,
     )
+
+
+def _vm_detail(sizes: Sequence[str], where: str) -> str:
+    """What a plan shows of the build VM: its sizes, the first that can be had is taken, and the region."""
+    return " or ".join(sizes) + (f" in {where}" if where else "")
 
 
 def disks_steps(image: ImageSpec) -> list[Step]:

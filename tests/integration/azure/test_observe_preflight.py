@@ -10,7 +10,7 @@ from builder.azure.ids import ResourceId, compute
 from builder.machines.azure.observe import observe, resolve_machine
 from builder.machines.azure.reading import Cache, Reader
 from builder.machines.azure.resolved import ResolvedSource, Spot
-from builder.machines.azure.rules import RULES
+from builder.machines.azure.rules import page
 from builder.model.observed import Blocker, MachineFacts
 from tests.azure import Fault, Simulator
 from tests.integration.azure.world import World, image_of
@@ -77,7 +77,7 @@ def test_each_broken_rule_is_said(world: World, tmp_path: Path) -> None:
     for machine, parts, code, words in BROKEN:
         found = only(look(world, tmp_path, spec(WEST + machine, **parts)))
         assert (found.code, words in found.message) == (code, True), (machine, found)
-        assert found.message.endswith(f"({RULES[code].document})"), found
+        assert found.message.endswith(f"({page(code, 'marketplace')})"), found
         assert found.hint or code == "group-missing", found
         # Every one stands at a line of its own key, not at the document's start
         assert found.place.line > 1, found

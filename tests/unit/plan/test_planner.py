@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.errors import BuildError, Interrupted, Place
+from builder.errors import BuildError, Interrupted, Place, Unreachable
 from builder.model.observed import Blocker
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.spec import RetainSpec
@@ -266,6 +266,34 @@ class TestBlocked:
         )
         assert actions(plan) == {"web": "blocked", "db": "build"}
         assert plan.blocked[0].reasons[0].code == "no-space"
+
+    def test_what_stands_in_the_way_of_several_parts_in_the_same_words_is_one_reason(self):
+        other = replace(BLOCKER, place=Place("images/web.yaml", 9, 1))
+        world = World([document("web")], blockers={"web": BLOCKER, "gallery": other})
+        (reason,) = only(world.plan()).reasons
+        assert (reason.message, reason.place) == (BLOCKER.message, world.documents[0].place)
+
+    @pytest.mark.parametrize("reached", [0, 1])
+    def test_what_no_image_can_do_without_is_no_reason_of_each(self, reached):
+        world = World([document("web"), document("db")])
+        machine_for = world.planner().machine_for
+
+        def away(image):
+            if reached and image.name == "db":
+                return machine_for(image)
+            raise Unreachable("nobody is signed in", code="login", where=Place("images/web.yaml", 3, 1), detail="tried")
+
+        def plan():
+            return replace(world.planner(), machine_for=away).plan(
+                world.documents, root=world.documents[0].render("0.0.0").root
+            )
+
+        if reached:
+            assert actions(plan()) == {"web": "blocked", "db": "build"}
+            return
+        with pytest.raises(Unreachable) as caught:
+            plan()
+        assert (caught.value.where, caught.value.detail) == (None, "tried")
 
     def test_an_interruption_stops_the_whole_plan(self):
         world = World([document("web")])

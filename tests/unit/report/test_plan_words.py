@@ -3,8 +3,18 @@ from dataclasses import replace
 import pytest
 
 from builder.errors import Place
-from builder.model.plan import Action, Reason
-from builder.report.plan_words import Presentation, next_commands, short_reason, summary_line, transition, verdict
+from builder.model.plan import Action, PlannedStep, Reason
+from builder.model.steps import Change, Stage, Step
+from builder.report.plan_words import (
+    Presentation,
+    how_to_go_on,
+    next_commands,
+    short_reason,
+    shown_changes,
+    summary_line,
+    transition,
+    verdict,
+)
 from tests.unit.plan.world import World, document
 
 
@@ -76,3 +86,34 @@ def test_a_short_reason_counts_the_others():
 )
 def test_the_next_command(plan, presentation, expected):
     assert next_commands(plan, presentation) == expected
+
+
+def with_steps(*steps: Step):
+    plan = plan_of(Action.BUILD)
+    items = tuple(PlannedStep(step, "run") for step in steps)
+    return replace(plan, images=tuple(replace(image, steps=items) for image in plan.images))
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ((True, True), "finished steps are kept as checkpoints."),
+        ((False, True), "of steps with `checkpoint: true`, and of the last one before generalize."),
+        ((), "To go on, run the same `build apply` again."),
+    ],
+)
+def test_how_to_go_on_says_what_is_kept(kept, expected):
+    steps = [Step(Stage.PREPARE, "run", "run", {}, checkpoint=True, kept=each) for each in kept]
+    assert how_to_go_on(with_steps(*steps, Step(Stage.PUBLISH, "publish", "publish", {}))).endswith(expected)
+
+
+def test_changes_that_steps_tell_are_not_told_again():
+    changes = (
+        Change("create", "package", "nginx"),
+        Change("check", "test", "boot"),
+        Change("create", "version", "web/1.0.0"),
+        Change("create", "version", "corp/web/1.0.0", "replicas in westeurope (2)"),
+        Change("change", "version", "corp/web/1.0.0", "may be the latest"),
+    )
+    (image,) = with_steps(Step(Stage.PREPARE, "run", "run", {}, changes=changes)).images
+    assert [str(change.name) for change in shown_changes(image)] == ["nginx", "corp/web/1.0.0"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -59,6 +60,36 @@ def test_plain_output_is_a_line_for_each_thing() -> None:
         "  web 1.0.0 done in 1:20 min: gallery/web/1.0.0",
         "Apply: 1 done, 2 unchanged, 0 failed in 1:20 min.",
     ]
+
+
+def test_once_images_are_made_side_by_side_every_line_says_whose_it_is() -> None:
+    out = io.StringIO()
+    with Plain(out) as listener:
+        for image in ("web", "db"):
+            listener(ImageStarted(image=image, action="build", steps=3))
+        listener(ImageFinished(image="db", action="build", version="1.0.0", where=(), seconds=80.0))
+        listener(StepStarted(**STEP))
+        listener(StepFinished(**STEP, seconds=75.2))
+    assert out.getvalue().splitlines()[-2:] == ["  web …  2  install nginx", "  web ✓  2  install nginx  1:15 min"]
+
+
+def test_a_long_silence_is_broken_by_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.report.progress.HEARTBEAT_SECONDS", 0.01)
+    beat = threading.Event()
+
+    class Heard(io.StringIO):
+        def write(self, text: str) -> int:
+            if "│" in text:
+                beat.set()
+            return super().write(text)
+
+    out = Heard()
+    with Plain(out) as listener:
+        listener(StepStarted(**STEP))
+        listener(StepOutput(image="web", index=2, line="Setting up nginx"))
+        assert beat.wait(10)
+    lines = [line for line in out.getvalue().splitlines() if "│" in line]
+    assert lines[0] == "  …  2  install nginx  0.0 s  │ Setting up nginx"
 
 
 def test_every_event_is_a_json_object() -> None:

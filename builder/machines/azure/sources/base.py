@@ -28,6 +28,10 @@ SECURITY_OF_FEATURE: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# What is there may be hidden from the one who looks
+LOOK = "check the names, the subscription, and that the signed-in identity may read there"
+
+
 class Allowances(TypedDict):
     """What a source allows: fields of `ResolvedSource`."""
 
@@ -55,7 +59,7 @@ class Search:
 
     def refuse(self, code: str, message: str, *keys: str | int, hint: str | None = None) -> BuildError:
         """The error of a broken rule about the source."""
-        return refusal(code, message, self.place(*keys), hint)
+        return refusal(code, message, self.place(*keys), hint, source=self.image.source.kind)
 
     def compute(self, *path: str, values: Mapping[str, Any] | None = None) -> ResourceId:
         """The id of a resource in the group (and subscription) that the source's values name."""
@@ -67,7 +71,11 @@ class Search:
         try:
             return self.reads.get(id, expand=expand)
         except NotFound as error:
-            raise self.refuse("source-missing", f"{id.short} is not in {id.group_id.short}", *keys) from error
+            group = id.group_id
+            if error.azure_code == "ResourceGroupNotFound":
+                message = f"there is no {group.short} in subscription {id.subscription}"
+                raise self.refuse("source-missing", message, "resourceGroup", hint=LOOK) from error
+            raise self.refuse("source-missing", f"there is no {id.short} in {group.short}", *keys, hint=LOOK) from error
 
 
 def allowances(features: Iterable[Mapping[str, str]] | None) -> Allowances:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import Place
 from builder.machines.azure import reference
 from builder.machines.azure.matrix import FORBIDDEN, SOURCES, Case, forbidden
 from builder.machines.azure.resolved import SECURITY_TYPES
-from builder.machines.azure.rules import RULES
+from builder.machines.azure.rules import DISKS, MARKETPLACE, RULES, blocker
 from builder.spec.schema import load_schema
 from tests.unit.machines.azure.specs import findings
 
@@ -69,3 +70,9 @@ def test_the_spec_rules_say_the_same(tmp_path: Path) -> None:
 def test_the_page_is_current() -> None:
     """Refresh it with `python -m builder.machines.azure.reference > docs/azure.md`."""
     assert (ROOT / "docs/azure.md").read_text(encoding="utf-8") == reference.markdown()
+
+
+@pytest.mark.parametrize(("source", "page"), [("marketplace", MARKETPLACE), ("vm", DISKS)])
+def test_a_rule_for_every_source_is_stated_by_the_page_about_that_source(source: str, page: str) -> None:
+    found = blocker("source-missing", "there is none", Place("web.yaml", 1, 1), source=source)
+    assert found.message == f"there is none ({page})"
