@@ -238,6 +238,18 @@ def _read_gpt(file: BinaryIO, size: int) -> _Gpt | None:
     return None
 
 
+def is_protective(sector: bytes) -> bool:
+    """Whether a disk's first sector says that a GPT follows (UEFI specification, 5.2.3); a hybrid one does, too."""
+    return sector[510:512] == _MBR_MAGIC and any(
+        kind == _PROTECTIVE and first == 1 for _, kind, first, _ in _mbr_entries(sector)
+    )
+
+
+def names_partitions(sector: bytes) -> bool:
+    """Whether a disk's first sector is a master boot record with partitions."""
+    return sector[510:512] == _MBR_MAGIC and any(kind and count for _, kind, _, count in _mbr_entries(sector))
+
+
 def _gpt_at(file: BinaryIO, lba: int, size: int) -> _Gpt | None:
     raw = _sector(file, lba)
     if len(raw) < _HEADER.size or raw[:8] != _SIGNATURE:
@@ -376,15 +388,20 @@ def _usual_entries(gpt: _Gpt) -> bytearray | None:
 def repair_gpt(path: Path, old_size: int) -> bool:
     """Put both GPTs of a disk that had `old_size` bytes before it grew into place; return whether anything was done.
 
-    A broken table is replaced by the other one, and the backup moves to the disk's end. No partition changes. A disk
-    without a GPT is left alone, and one whose table has another size than the usual, or whose partitions would be in
-    the way. Raises BuildError ("partition-table") when both tables are broken.
+    A broken table is replaced by the other one, the backup moves to the disk's end, and a first sector without
+    partitions gets its protective entry. No partition changes. A disk without a GPT is left alone, and one whose table
+    has another size than the usual, or whose partitions would be in the way, or whose first sector has partitions of
+    its own. Raises BuildError ("partition-table") when both tables are broken.
     """
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         gpt = _gpt_at(file, 1, size) or _gpt_at(file, old_size // SECTOR - 1, size) or _read_gpt(file, size)
         backup = _gpt_at(file, size // SECTOR - 1, size)
-        if gpt is None or (size == old_size and backup is not None and not gpt.from_backup):
+        first = _sector(file, 0)
+        protected = is_protective(first)
+        if gpt is None or (size == old_size and protected and backup is not None and not gpt.from_backup):
+            return False
+        if not protected and names_partitions(first):
             return False
         entries = _usual_entries(gpt)
         end = max((part.start + part.size for part in _gpt_partitions(gpt)), default=0)

@@ -18,6 +18,8 @@ from builder.guest.inspection.rules import DiskFinding
 PLACE = "file"
 SECTOR = 512
 FIXED = "fixed VHD"
+# How far from the file's end a footer is looked for: what copies files in blocks may have filled up the last one
+FOOTER_SEARCH = 4 * vhd.MIB
 # What a person calls the formats that `recognize` tells, by QEMU's driver
 NAMES = {"raw": "raw disk", "qcow2": "qcow2", "vpc": "dynamic VHD", "vhdx": "VHDX", "vmdk": "VMDK"}
 # What `recognize` says of a file that is no whole disk; everything else (a missing program) is no finding
@@ -54,10 +56,14 @@ def look_at(path: Path) -> DiskFile:
     try:
         with path.open("rb") as file:
             head = file.read(len(vhd.COOKIE))
-            file.seek(max(length - vhd.FOOTER_SIZE, 0))
+            start = max(length - FOOTER_SEARCH, 0) // SECTOR * SECTOR
+            file.seek(start)
             tail = file.read()
-        if tail.startswith(vhd.COOKIE) and head != vhd.COOKIE:
-            return _with_footer(path, length, tail)
+        if head != vhd.COOKIE:
+            if tail[-vhd.FOOTER_SIZE :].startswith(vhd.COOKIE):
+                return _with_footer(path, length, tail[-vhd.FOOTER_SIZE :])
+            if (moved := _moved_footer(path, length, tail, start)) is not None:
+                return moved
         return _other(path, length, importing.recognize(path))
     except BuildError as error:
         if error.code not in UNREADABLE:
@@ -94,10 +100,38 @@ def _with_footer(path: Path, length: int, tail: bytes) -> DiskFile:
     return DiskFile(path, length, FIXED, data, whole, tuple(alignment(data)))
 
 
+def _moved_footer(path: Path, length: int, tail: bytes, start: int) -> DiskFile | None:
+    """A fixed VHD whose footer is cut off in its middle or followed by more; None for a file that is none.
+
+    `tail` are the file's last bytes, from its byte `start` on.
+    """
+    at = tail.rfind(vhd.COOKIE)
+    data = start + at
+    if at < 0 or data <= 0 or data % SECTOR:
+        return None
+    rest = length - data - vhd.FOOTER_SIZE
+    if rest > 0:
+        try:
+            footer = vhd.parse_footer(tail[at : at + vhd.FOOTER_SIZE])
+        except BuildError:
+            return None  # those bytes are anything that happens to be on a disk
+        if footer.type != vhd.VhdType.FIXED or footer.size != data:
+            return None
+        finding = DiskFinding("vhd-length", PLACE, f"there are {rest} bytes after its footer")
+    else:
+        missing = f"its last {-rest} bytes are missing: they are in the footer, all of the disk is there"
+        finding = DiskFinding("vhd-footer", PLACE, missing)
+    whole = Recognized("vhd", {"driver": "raw", "size": str(data)})
+    return DiskFile(path, length, FIXED, data, whole, (finding, *alignment(data)))
+
+
 def _other(path: Path, length: int, found: Recognized) -> DiskFile:
     kind = NAMES[found.options["driver"]]
     size = _virtual_size(path, length, found)
-    findings = [DiskFinding("disk-format", PLACE, f"{path.name} is a {kind}, not a {FIXED}"), *alignment(size)]
+    message = f"{path.name} is a {kind}, not a {FIXED}"
+    if found.options["driver"] == "raw" and path.suffix.lower() == ".vhd":
+        message += ": there is no footer at its end, whatever its name says"
+    findings = [DiskFinding("disk-format", PLACE, message), *alignment(size)]
     return DiskFile(path, length, kind, size, found, tuple(findings))
 
 

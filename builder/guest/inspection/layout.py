@@ -26,6 +26,7 @@ ADVISED = {1: 1023 * GIB, 2: 4096 * GIB}
 BOOT_CODE = 440
 MBR_EFI_SYSTEM = "ef"
 LEGACY_BOOT = 0x4  # GPT attribute: UEFI specification, table 5-8
+OTHER_TABLE = "there is a GPT, but the first sector has partitions of its own, which Linux takes instead"
 FALLBACK = {"BOOTX64.EFI": "x64", "BOOTAA64.EFI": "arm64"}
 
 
@@ -34,7 +35,8 @@ class Layout:
     """What the bytes of a disk tell. `loaders` are the .efi files of the EFI system partition, in upper case.
 
     `table` is None when there is none. `uefi` and `bios` tell whether firmware of that kind would start it.
-    `efi_unread` says why the EFI system partition could not be looked at.
+    `primary_broken` says what is wrong at the start of a disk whose backup table is whole. `efi_unread` says why the
+    EFI system partition could not be looked at, `efi_wrong` what it holds instead of a FAT filesystem.
     """
 
     table: Literal["gpt", "mbr"] | None
@@ -42,11 +44,13 @@ class Layout:
     volumes: tuple[Volume, ...] = ()
     partition_starts: tuple[tuple[int, int], ...] = ()
     table_broken: str = ""
+    primary_broken: str = ""
     backup_broken: bool = False
     has_efi_system: bool = False
     loaders: tuple[str, ...] = ()
     bios: bool = False
     efi_unread: str = ""
+    efi_wrong: str = ""
 
     @property
     def uefi(self) -> bool:
@@ -79,19 +83,38 @@ def read_layout(raw: Path, size: int) -> Layout:
     efi = next((item for item in table.partitions if item.type in (TYPE_EFI_SYSTEM, MBR_EFI_SYSTEM)), None)
     loaders: tuple[str, ...] = ()
     unread = ""
+    wrong = ""
     if efi is not None:
         loaders, unread = _loaders(raw, efi.start)
+        content = next((item.content for item in volumes if item.number == efi.number), None)
+        if unread and (content is None or content.type != "vfat"):
+            unread, wrong = "", content.type if content else "nothing that is known"
     return Layout(
         table=table.kind,
         size=size,
         volumes=volumes,
         partition_starts=tuple((item.number, item.start) for item in table.partitions),
-        backup_broken=table.kind == "gpt" and (table.from_backup or not _backup_in_place(raw, size)),
+        primary_broken=_primary_broken(raw, table),
+        backup_broken=table.kind == "gpt" and not table.from_backup and not _backup_in_place(raw, size),
         has_efi_system=efi is not None,
         loaders=loaders,
         efi_unread=unread,
+        efi_wrong=wrong,
         bios=_starts_on_bios(raw, table),
     )
+
+
+def _primary_broken(raw: Path, table: PartitionTable) -> str:
+    """What is wrong at the start of a disk with a GPT. Linux looks for one only behind a protective boot record."""
+    if table.kind != "gpt":
+        return ""
+    with raw.open("rb") as file:
+        first = file.read(SECTOR)
+    if partitions.is_protective(first):
+        return "it is broken; its backup at the end is whole" if table.from_backup else ""
+    if partitions.names_partitions(first):
+        return OTHER_TABLE
+    return "it has no protective boot record" + (", and is broken itself" if table.from_backup else "")
 
 
 def _backup_in_place(raw: Path, size: int) -> bool:
@@ -146,8 +169,13 @@ def check_layout(layout: Layout) -> list[DiskFinding]:
             *check_size(layout.size, ()),
         ]
     found = check_size(layout.size, layout.generations)
+    if layout.primary_broken:
+        by_hand = layout.primary_broken == OTHER_TABLE
+        remedy = "remove the one that is not meant: sgdisk --zap, or wipefs" if by_hand else ""
+        place = "partition table"
+        found.append(DiskFinding("partition-primary", place, layout.primary_broken, remedy=remedy, by_hand=by_hand))
     if layout.backup_broken:
-        message = "the backup partition table is not at the end of the disk, or one of both tables is broken"
+        message = "the backup partition table is broken, or not at the end of the disk"
         found.append(DiskFinding("partition-backup", "partition table", message))
     for number, start in layout.partition_starts:
         if start % MIB:
@@ -160,6 +188,8 @@ def _check_boot(layout: Layout) -> list[DiskFinding]:
     if layout.has_efi_system and not layout.efi_unread and not layout.fallback_architectures:
         others = tuple(layout.loaders[:5])
         message = "there is no EFI/BOOT/BOOTX64.EFI (or BOOTAA64.EFI)" + (f"; there is {others[0]}" if others else "")
+        if layout.efi_wrong:
+            message = f"it holds no FAT filesystem, but {layout.efi_wrong}"
         rule = "boot-fallback" if layout.bios else "boot-none"
         return [DiskFinding(rule, "EFI system partition", message, others)]
     if not layout.generations:
@@ -170,15 +200,23 @@ def _check_boot(layout: Layout) -> list[DiskFinding]:
 
 def check_size(size: int, generations: Sequence[int]) -> list[DiskFinding]:
     """The findings for a disk of `size` bytes that starts as one of these generations of VMs."""
-    has = f"the disk has {size // GIB} GiB"
+    has = f"the disk has {size // GIB:,} GiB"
     if size > LARGEST:
         return [DiskFinding("size-limit", "file", f"{has}, more than 32,767")]
     if size > LARGEST_GENERATION_1 and tuple(generations) == (1,):
         return [DiskFinding("size-limit", "file", f"{has}; an OS disk of Generation 1 has at most 2,048")]
-    advised = ADVISED[2 if 2 in generations else 1]
+    found = []
+    too_large = size > LARGEST_GENERATION_1
+    if too_large and 2 not in generations:
+        message = f"{has}; an OS disk of Generation 1 has at most 2,048, and what starts it is not known"
+        found.append(DiskFinding("size-generation", "file", message))
+    elif too_large and 1 in generations:
+        message = f"{has}; an OS disk of Generation 1 has at most 2,048: this one is for Generation 2 only"
+        found.append(DiskFinding("size-generation", "file", message))
+    advised = ADVISED[2 if 2 in generations or too_large else 1]
     if size > advised:
-        return [DiskFinding("size-advice", "file", f"{has}; Azure advises {advised // GIB} at most")]
-    return []
+        found.append(DiskFinding("size-advice", "file", f"{has}; Azure advises {advised // GIB:,} at most"))
+    return found
 
 
 def check_root(volumes: Sequence[Volume]) -> list[DiskFinding]:

@@ -34,6 +34,12 @@ FILE = (
         mends="writes a new footer",
     ),
     Rule(
+        "vhd-footer", "error", "the VHD's footer is cut off",
+        "the last 512 bytes of a VHD must be its footer (VHD specification, Upload)",
+        "write the footer again, or export the disk again",
+        mends="writes a new footer",
+    ),
+    Rule(
         "vhd-length", "error", "the file's length is not the disk's size and a footer of 512 bytes",
         "an upload is created with the file's length, and its last 512 bytes must be the footer (Upload, Windows); "
         "QEMU 2.2.1 to 2.5 wrote such VHDs (generic)",
@@ -57,6 +63,11 @@ FILE = (
         "make a smaller disk; what it holds can be grown after deployment",
     ),
     Rule(
+        "size-generation", "warning", "the disk is too large for a VM of Generation 1",
+        "an OS disk of Generation 1 has at most 2,048 GiB (Windows)",
+        "publish it for Generation 2 only, or make a smaller disk",
+    ),
+    Rule(
         "size-advice", "warning", "the disk is larger than Azure advises",
         "1,023 GiB in the Linux pages of Azure, 4 TiB for Generation 2 (Generation 2)",
         "make a smaller disk; what it holds can be grown after deployment",
@@ -70,7 +81,13 @@ LAYOUT = (
         "copy the disk again, or repair it with gdisk or fdisk",
     ),
     Rule(
-        "partition-backup", "warning", "the GPT's backup is not at the disk's end, or one of both tables is broken",
+        "partition-primary", "error", "the GPT at the disk's start is broken, or has no protective boot record",
+        "Linux takes such a disk for an empty one and finds no root; BIOS, and some firmware, don't start it",
+        "write the tables again: sgdisk, or gdisk's expert menu",
+        mends="writes both tables again",
+    ),
+    Rule(
+        "partition-backup", "warning", "the GPT's backup is broken, or not at the disk's end",
         "the disk starts, but a partition can't be grown to the disk's new size before this is put right",
         "sgdisk --move-second-header",
         mends="writes both tables again",
@@ -141,7 +158,8 @@ class DiskFinding:
     """Something on the disk that a rule is about.
 
     `place` says where ("file", "partition 2", a path in the guest), `message` what is wrong there, `lines` more of it.
-    `remedy` replaces the rule's where more is known.
+    `remedy` replaces the rule's where more is known. `by_hand` tells that `--fix` can't mend this one, whatever the
+    rule promises.
     """
 
     rule: str
@@ -149,6 +167,7 @@ class DiskFinding:
     message: str
     lines: tuple[str, ...] = ()
     remedy: str = ""
+    by_hand: bool = False
 
     @property
     def severity(self) -> Severity:
@@ -158,7 +177,12 @@ class DiskFinding:
     @property
     def mendable(self) -> bool:
         """Whether `--fix` knows how."""
-        return bool(RULES[self.rule].mends)
+        return bool(self.mends)
+
+    @property
+    def mends(self) -> str:
+        """What `--fix` does about it, "" where it does nothing."""
+        return "" if self.by_hand else RULES[self.rule].mends
 
     def to_do(self) -> str:
         """How to mend it."""
@@ -190,4 +214,4 @@ class Inspection:
 def in_order(findings: list[DiskFinding]) -> tuple[DiskFinding, ...]:
     """Errors first; then as the table of rules has them."""
     rank = {name: index for index, name in enumerate(RULES)}
-    return tuple(sorted(findings, key=lambda item: (ORDER[item.severity], rank[item.rule], item.place)))
+    return tuple(sorted(dict.fromkeys(findings), key=lambda item: (ORDER[item.severity], rank[item.rule], item.place)))

@@ -36,6 +36,11 @@ CASES: dict[str, tuple[Callable[[], bytes], list[str], int]] = {
     "longer": (lambda: bytes(SIZE + MIB) + footer(), ["vhd-length"], SIZE + MIB),
     "longer and odd": (lambda: bytes(SIZE + 512) + footer(), ["vhd-length", "vhd-alignment"], SIZE + 512),
     "shorter": (lambda: bytes(SIZE - MIB) + footer(), ["vhd-cut-off"], SIZE),
+    "footer cut off": (lambda: bytes(SIZE) + footer()[:300], ["vhd-footer"], SIZE),
+    "footer cut off, odd": (lambda: bytes(SIZE + 512) + footer()[:8], ["vhd-footer", "vhd-alignment"], SIZE + 512),
+    "one byte after the footer": (lambda: bytes(SIZE) + footer() + b"\n", ["vhd-length"], SIZE),
+    "filled up to a block": (lambda: bytes(SIZE) + footer() + bytes(MIB - 512), ["vhd-length"], SIZE),
+    "a footer of another size within": (lambda: bytes(SIZE) + footer(SIZE - 512) + bytes(1024), ["disk-unreadable"], 0),
     "end of a dynamic one": (lambda: bytes(SIZE) + footer(kind=3), ["disk-unreadable"], 0),
     "unknown type": (lambda: bytes(SIZE) + footer(kind=9), ["disk-unreadable"], 0),
     "a copied dynamic one": (lambda: footer(kind=4) + bytes(SIZE) + footer(kind=4), ["disk-unreadable"], 0),
@@ -63,6 +68,7 @@ def test_a_raw_disk_has_the_wrong_format(tmp_path: Path, size: int, expected: li
     file = look_at(path)
     assert [finding.rule for finding in file.findings] == ["disk-format", *expected]
     assert file.kind == "raw disk"
+    assert "there is no footer at its end" in file.findings[0].message
     assert file.is_plain
 
 

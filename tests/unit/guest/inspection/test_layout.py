@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from builder.disk.filesystems import Content
-from builder.disk.partitions import TYPE_BIOS_BOOT, GptPartition, write_gpt
+from builder.disk.partitions import TYPE_BIOS_BOOT, GptPartition, repair_gpt, write_gpt
 from builder.guest.inspection.layout import GIB, Layout, check_layout, check_root, check_size, read_layout
 from tests.unit.guest.inspection.facts import volume
 
@@ -34,10 +34,16 @@ CASES: dict[str, tuple[Layout, list[str], tuple[int, ...]]] = {
     "no table": (layout(table=None), ["partition-table"], (1,)),
     "broken table": (layout(table=None, table_broken="broken"), ["partition-table"], (1,)),
     "backup": (layout(backup_broken=True), ["partition-backup"], (1,)),
+    "primary": (layout(primary_broken="it is broken"), ["partition-primary"], (1,)),
+    "an EFI partition of another kind": (layout(bios=False, has_efi_system=True, efi_wrong="ext4"), ["boot-none"], ()),
     "odd start": (layout(partition_starts=((1, MIB), (2, 63 * 512))), ["partition-alignment"], (1,)),
     "too large for BIOS": (layout(size=2049 * GIB), ["size-limit"], (1,)),
     "large for BIOS": (layout(size=1024 * GIB), ["size-advice"], (1,)),
     "large for UEFI": (layout(size=2049 * GIB, bios=False, has_efi_system=True, loaders=(X64,)), [], (2,)),
+    "too large for one of both": (layout(size=3072 * GIB, has_efi_system=True, loaders=(X64,)),
+                                  ["size-generation"], (1, 2)),
+    "large, and nobody knows for what": (layout(size=3072 * GIB, table=None), ["partition-table", "size-generation"],
+                                         (1,)),
     "very large": (layout(size=4097 * GIB, bios=False, has_efi_system=True, loaders=(X64,)), ["size-advice"], (2,)),
 }  # fmt: skip
 
@@ -109,7 +115,37 @@ def test_the_backup_table(tmp_path: Path) -> None:
         with path.open("r+b") as file:
             file.seek(at)
             file.write(bytes(512))
-        assert read_layout(path, SIZE).backup_broken
+        found = read_layout(path, SIZE)
+        assert (bool(found.primary_broken), found.backup_broken) == (at == 512, at != 512)
+
+
+# What stands in the first sector: bytes of it by place, and whether --fix may write another one
+ENTRY = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (2048).to_bytes(4, "little") + (2048).to_bytes(4, "little")
+FIRST_SECTORS: dict[str, tuple[dict[int, bytes], str, bool]] = {
+    "protective": ({}, "", True),
+    "a hybrid one": ({462: ENTRY}, "", True),
+    "wiped": ({0: bytes(512)}, "no protective boot record", True),
+    "wiped with the primary": ({0: bytes(1024)}, "and is broken itself", True),
+    "an MBR in its place": ({446: ENTRY}, "partitions of its own", False),
+}
+
+
+@pytest.mark.parametrize("case", FIRST_SECTORS)
+def test_the_start_of_a_gpt_disk(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "disk"
+    patches, message, mendable = FIRST_SECTORS[case]
+    gpt(path, b"\xeb\x63", b"core")
+    with path.open("r+b") as file:
+        for at, data in patches.items():
+            file.seek(at)
+            file.write(data)
+    first = path.read_bytes()[:512]
+    found = [item for item in check_layout(read_layout(path, SIZE)) if item.rule == "partition-primary"]
+    assert [(item.severity, item.mendable) for item in found] == ([("error", mendable)] if message else [])
+    assert all(message in item.message for item in found)
+    assert repair_gpt(path, SIZE) == (mendable and bool(message))
+    assert mendable or path.read_bytes()[:512] == first, "another's table is left alone"
+    assert not mendable or not read_layout(path, SIZE).primary_broken
 
 
 def test_a_broken_table_is_told(tmp_path: Path) -> None:
