@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
@@ -46,7 +48,7 @@ def _plural(number: int, noun: str) -> str:
 
 def _finding(finding: DiskFinding) -> list[str]:
     rule = RULES[finding.rule]
-    mends = f" (--fix {rule.mends})" if rule.mends else ""
+    mends = f" (--fix {finding.mends})" if finding.mends else ""
     return [
         f"{rule.severity}[{rule.id}] {finding.place}: {finding.message}",
         *(f"    | {line}" for text in finding.lines for line in text.splitlines()),
@@ -125,7 +127,10 @@ def as_sarif(inspection: Inspection) -> str:
                 ],
             }
         ],
-        "results": [_sarif_result(inspection, item, names.index(item.rule)) for item in inspection.findings],
+        "results": [
+            _sarif_result(inspection, item, names.index(item.rule), fingerprint)
+            for item, fingerprint in zip(inspection.findings, _fingerprints(inspection), strict=True)
+        ],
     }
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -142,9 +147,20 @@ def _sarif_rule(name: str) -> dict[str, Any]:
     }
 
 
-def _sarif_result(inspection: Inspection, item: DiskFinding, rule: int) -> dict[str, Any]:
-    # Numbers in a message (a size, a count) change while the finding stays the same one
-    fingerprint = hashlib.sha256(f"{item.rule}\0{inspection.disk}\0{item.place}".encode()).hexdigest()
+def _fingerprints(inspection: Inspection) -> list[str]:
+    """What each finding is recognized by in later reports; no two of one report are equal."""
+    seen: Counter[str] = Counter()
+    found = []
+    for item in inspection.findings:
+        # A size, a count or a UUID changes while the finding stays the same one
+        words = " ".join(word for word in item.message.split() if not any(sign.isdigit() for sign in word))
+        key = f"{item.rule}\0{inspection.disk}\0{item.place}\0{words}"
+        seen[key] += 1
+        found.append(hashlib.sha256(f"{key}\0{seen[key]}".encode(errors="surrogateescape")).hexdigest()[:32])
+    return found
+
+
+def _sarif_result(inspection: Inspection, item: DiskFinding, rule: int, fingerprint: str) -> dict[str, Any]:
     text = "\n".join([f"{item.place}: {item.message}", *item.lines, item.to_do()])
     return {
         "ruleId": item.rule,
@@ -153,9 +169,9 @@ def _sarif_result(inspection: Inspection, item: DiskFinding, rule: int) -> dict[
         "message": {"text": text},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": quote(inspection.disk)}},
+                "physicalLocation": {"artifactLocation": {"uri": quote(os.fsencode(inspection.disk))}},
                 "logicalLocations": [{"fullyQualifiedName": item.place}],
             }
         ],
-        "partialFingerprints": {"finding/v1": fingerprint[:32]},
+        "partialFingerprints": {"finding/v2": fingerprint},
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from builder import process
 from builder.disk.export import exported
@@ -25,6 +25,7 @@ from builder.guest.inspection.linux_checks import check_linux
 from builder.guest.inspection.linux_facts import read_facts
 from builder.guest.inspection.registry import HiveBroken
 from builder.guest.inspection.rules import DiskFinding, Inspection, Wanted, in_order
+from builder.guest.inspection.scratch import scratch_folder
 
 MIB = 1024**2
 ROOT_NEEDED = "root is needed to mount the disk (run it with sudo)"
@@ -72,8 +73,7 @@ def inspect_disk(path: Path, *, wanted: Wanted = "auto") -> Inspection:
 
 def _look_inside(file: DiskFile, found: _Found, wanted: Wanted) -> None:
     private_mounts()
-    with TemporaryDirectory(prefix="build-inspect-") as name:
-        folder = Path(name)
+    with scratch_folder(Path(gettempdir()), "build-inspect-") as folder:
         layer = as_layer(file, folder)
         try:
             with exported(layer, folder=folder, writable=False) as raw:

@@ -47,8 +47,12 @@ def _fstab(facts: LinuxFacts) -> Findings:
             volume = fstab.find_volume(entry.device, facts.volumes)
             known = volume.content.uuid if volume and volume.content else ""
             remedy = f"write UUID={known} instead" if known else ""
-            message = f"{entry.target} is mounted from {entry.device}"
-            yield DiskFinding("fstab-device-name", FSTAB, message, remedy=remedy)
+            is_swap = entry.type == "swap"
+            message = f"{entry.device} is used as swap" if is_swap else f"{entry.target} is mounted from {entry.device}"
+            if volume is None:
+                message += ", which is not on this disk"
+                remedy = "remove the line, or write the UUID that the filesystem has on its own disk, and `nofail`"
+            yield DiskFinding("fstab-device-name", FSTAB, message, remedy=remedy, by_hand=not known)
         elif _is_missing(entry, facts):
             yield DiskFinding("fstab-missing", FSTAB, f"{entry.device} for {entry.target} is not on the disk")
 
@@ -78,7 +82,8 @@ def _boot_lines(facts: LinuxFacts) -> Findings:
         for root in line.values("root"):
             if DEVICE_NAME.match(root) and ("root", line.path) not in seen:
                 seen.add(("root", line.path))
-                yield DiskFinding("boot-root-name", line.path, f"root={root}")
+                known = bool(facts.root and facts.root.content and facts.root.content.uuid)
+                yield DiskFinding("boot-root-name", line.path, f"root={root}", by_hand=not known)
         consoles = {value.split(",")[0] for value in line.values("console")}
         if terminal not in consoles and ("console", line.path) not in seen:
             seen.add(("console", line.path))
@@ -124,11 +129,13 @@ def _drivers(kernel: KernelFacts) -> Findings:
         if kernel.early is None:
             message += f": kernel {kernel.release} has no initramfs"
         remedy = f"install a kernel that has {', '.join(absent)}" if absent else ""
-        yield DiskFinding("driver-storage", place, message, remedy=remedy)
+        yield DiskFinding("driver-storage", place, message, remedy=remedy, by_hand=bool(absent))
     if not kernel.has(NETWORK_DRIVER):
         yield DiskFinding("driver-network", f"kernel {kernel.release}", f"{NETWORK_DRIVER} is missing")
     if not kernel.problem and not kernel.has_early(NVME_DRIVER):
-        yield DiskFinding("driver-nvme", place, f"{NVME_DRIVER} is missing")
+        by_hand = not kernel.has(NVME_DRIVER)
+        remedy = f"install a kernel that has {NVME_DRIVER}" if by_hand else ""
+        yield DiskFinding("driver-nvme", place, f"{NVME_DRIVER} is missing", remedy=remedy, by_hand=by_hand)
 
 
 def _agents(facts: LinuxFacts) -> Findings:

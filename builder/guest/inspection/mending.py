@@ -6,13 +6,14 @@ offline, with its own tools.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 
-from builder.disk import fstab
+from builder.disk import fstab, vhd
 from builder.disk.capture import write_fixed_vhd
 from builder.disk.importing import import_disk
 from builder.disk.layers import DiskLayer
@@ -21,9 +22,11 @@ from builder.disk.system import OpenedSystem, opened_system
 from builder.errors import BuildError
 from builder.guest.inspection.disk_file import look_at
 from builder.guest.inspection.inspecting import inspect_disk
+from builder.guest.inspection.layout import GIB, LARGEST
 from builder.guest.inspection.linux_checks import DEVICE_NAME, SERIAL
 from builder.guest.inspection.linux_facts import LinuxFacts, read_facts
-from builder.guest.inspection.rules import DiskFinding, Inspection, Wanted
+from builder.guest.inspection.rules import RULES, DiskFinding, Inspection, Wanted
+from builder.guest.inspection.scratch import scratch_folder
 from builder.model.hardware import host_architecture
 from builder.model.run import Guest, GuestScript
 
@@ -69,22 +72,58 @@ def mend(
         raise BuildError(
             f"{source.name} can't be mended: it can't be read", code="disk-not-mendable", hint=file.findings[0].to_do()
         )
+    if file.size > LARGEST:
+        too_large = f"it has {file.size // GIB:,} GiB, and Azure takes {LARGEST // GIB:,} at most"
+        raise BuildError(
+            f"{source.name} can't be mended: {too_large}",
+            code="disk-not-mendable",
+            hint=RULES["size-limit"].remedy,
+        )
     if target.exists() or target.is_symlink():
         raise BuildError(f"{target} exists already", code="output-exists", hint="remove it, or give another --output")
     private_mounts()
     failed: list[tuple[DiskFinding, str]] = []
-    inside = [finding for finding in before.findings if finding.rule in IN_GUEST]
-    with TemporaryDirectory(dir=target.parent, prefix=".build-fix-") as name:
-        layer = DiskLayer(Path(name) / "os.qcow2")
+    inside = [finding for finding in before.findings if finding.rule in IN_GUEST and finding.mendable]
+    with scratch_folder(target.parent, ".build-fix-") as work:
+        _make_room(work, vhd.whole_mib(file.size) + vhd.FOOTER_SIZE)
+        layer = DiskLayer(work / "os.qcow2")
         import_disk(source, layer.path, recognized=file.recognized, stop=stop)
         if inside:
-            failed = _mend_guest(layer, inside, open_guest, Path(name), on_lines)
-        write_fixed_vhd(layer.path, Path(name) / "disk.vhd", stop=stop)
-        (Path(name) / "disk.vhd").rename(target)
+            failed = _mend_guest(layer, inside, open_guest, work, on_lines)
+        write_fixed_vhd(layer.path, work / "disk.vhd", stop=stop)
+        (work / "disk.vhd").rename(target)
     after = inspect_disk(target, wanted=wanted)
-    left = {(finding.rule, finding.place) for finding in after.findings}
-    mended = tuple(item for item in before.findings if item.mendable and (item.rule, item.place) not in left)
-    return Mended(target, mended, tuple(failed), after)
+    return Mended(target, mended_of(before.findings, after.findings), tuple(failed), after)
+
+
+def mended_of(before: Sequence[DiskFinding], after: Sequence[DiskFinding]) -> tuple[DiskFinding, ...]:
+    """The mendable findings that are gone. One whose message changed is the same still."""
+    mended: list[DiskFinding] = []
+    for rule, place in dict.fromkeys((item.rule, item.place) for item in before if item.mendable):
+        old = [item for item in before if (item.rule, item.place) == (rule, place)]
+        new = [item for item in after if (item.rule, item.place) == (rule, place)]
+        gone = [item for item in old if item not in new]
+        changed = sum(item not in old for item in new)
+        mended += [item for item in gone[changed:] if item.mendable]
+    return tuple(mended)
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Find out before the work whether the host's filesystem takes a file of `size` bytes; it need not have the room.
+
+    Raises BuildError ("disk-not-mendable").
+    """
+    with TemporaryFile(dir=folder) as file:
+        try:
+            file.truncate(size)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            raise BuildError(
+                f"the filesystem of {folder.parent} takes no file of {size // GIB:,} GiB",
+                code="disk-not-mendable",
+                hint="give an --output on another one (xfs takes such files)",
+            ) from error
 
 
 def _mend_guest(
@@ -216,13 +255,17 @@ if command -v update-initramfs > /dev/null; then
 elif command -v dracut > /dev/null; then
     mkdir -p /etc/dracut.conf.d
     echo "add_drivers+=\" $modules \"" > /etc/dracut.conf.d/50-azure.conf
+    made=
     for folder in /lib/modules/*/kernel; do
         kernel=${folder%/kernel}
         kernel=${kernel##*/}
-        for image in "/boot/initramfs-$kernel.img" "/boot/initrd-$kernel"; do
-            if [ -f "$image" ]; then dracut --force --no-hostonly "$image" "$kernel"; fi
+        for image in "/boot/initramfs-$kernel.img" "/boot/initrd-$kernel" "/boot/initrd.img-$kernel"; do
+            [ -f "$image" ] || continue
+            dracut --force --no-hostonly "$image" "$kernel"
+            made=$image
         done
     done
+    [ -n "$made" ] || { echo 'no kernel has an initramfs in /boot that dracut could make again' >&2; exit 1; }
 else
     echo 'neither initramfs-tools nor dracut is there' >&2
     exit 1

@@ -137,19 +137,22 @@ def _state(facts: WindowsFacts, wanted: Wanted) -> Findings:
         yield DiskFinding("windows-specialized", STATE, message)
 
 
+def _is_off(start: int | None) -> str:
+    """Why a service with this value of Start does not run, "" when it does."""
+    if start is None:
+        return "it is not there"
+    return f"it is switched off (Start is {start})" if start >= OFF else ""
+
+
 def _drivers(facts: WindowsFacts) -> Findings:
     for name in DRIVERS:
-        start = facts.services[name]
-        if start is None or start >= OFF:
-            message = "it is not there" if start is None else f"Start is {start}"
+        if message := _is_off(facts.services[name]):
             yield DiskFinding("windows-drivers", rf"Services\{name}", message)
 
 
 def _agent(facts: WindowsFacts) -> Findings:
     for name in AGENT_SERVICES:
-        start = facts.services[name]
-        if start is None or start >= OFF:
-            message = "it is not there" if start is None else f"Start is {start}"
+        if message := _is_off(facts.services[name]):
             yield DiskFinding("windows-agent", rf"Services\{name}", message)
 
 
@@ -157,16 +160,15 @@ def _remote_desktop(facts: WindowsFacts) -> Findings:
     # Not set means denied: a client's Windows has it so
     if facts.remote_desktop_denied != 0:
         yield DiskFinding("windows-remote-desktop", "Terminal Server", "fDenyTSConnections is not 0")
-    start = facts.services["TermService"]
-    if start is None or start >= OFF:
-        yield DiskFinding("windows-remote-desktop", r"Services\TermService", f"Start is {start}")
+    if message := _is_off(facts.services["TermService"]):
+        yield DiskFinding("windows-remote-desktop", r"Services\TermService", message)
 
 
 def _settings(facts: WindowsFacts) -> Findings:
     if facts.clock_is_universal != 1:
         yield DiskFinding("windows-clock", "TimeZoneInformation", "RealTimeIsUniversal is not 1")
-    if facts.services["cdrom"] != 1:
-        yield DiskFinding("windows-cdrom", r"Services\cdrom", f"Start is {facts.services['cdrom']}")
+    if message := _is_off(facts.services["cdrom"]):
+        yield DiskFinding("windows-cdrom", r"Services\cdrom", message)
     if facts.pending:
         yield DiskFinding("windows-pending-restart", "SOFTWARE", ", ".join(facts.pending))
     if facts.routes:

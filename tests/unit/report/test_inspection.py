@@ -101,8 +101,28 @@ def test_sarif() -> None:
 
 
 def test_a_finding_stays_the_same_one() -> None:
-    def fingerprints(finding: DiskFinding) -> dict[str, str]:
-        return json.loads(as_sarif(Inspection("d", {}, (finding,))))["runs"][0]["results"][0]["partialFingerprints"]
+    def fingerprints(*findings: DiskFinding) -> list[str]:
+        results = json.loads(as_sarif(Inspection("d", {}, findings)))["runs"][0]["results"]
+        return [result["partialFingerprints"]["finding/v2"] for result in results]
 
     assert fingerprints(ALIGNMENT) == fingerprints(DiskFinding("vhd-alignment", "file", "the disk has 6 bytes"))
     assert fingerprints(ALIGNMENT) != fingerprints(SSH)
+    home, srv = (
+        DiskFinding("fstab-device-name", "/etc/fstab", f"{target} is mounted from /dev/sda1")
+        for target in ("/home", "/srv")
+    )
+    assert fingerprints(home, srv) == [*fingerprints(home), *fingerprints(srv)]
+    assert len(set(fingerprints(home, srv, home))) == 3, "no two of one report are equal"
+
+
+def test_what_fix_cannot_mend_is_not_promised() -> None:
+    by_hand = DiskFinding("fstab-device-name", "/etc/fstab", "/srv is mounted from /dev/sdb1", by_hand=True)
+    found = Inspection("d", {}, (by_hand,))
+    assert "--fix" not in as_text(found)
+    assert not json.loads(as_json(found))["findings"][0]["fixable"]
+
+
+def test_a_disk_whose_name_is_no_text() -> None:
+    log = json.loads(as_sarif(Inspection("a\udcff.vhd", {}, (SSH,))))
+    location = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert location["uri"] == "a%FF.vhd"

@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +18,11 @@ import pytest
 
 from builder.cli.app import invoke
 from builder.disk import vhd
+from builder.disk.mounts import loop_device, mounted
 from builder.disk.partitions import TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, TYPE_SWAP, GptPartition, read_table, write_gpt
 from builder.guest.inspection.initramfs import module_names
 from builder.guest.inspection.inspecting import inspect_disk
-from tests.integration.disk.conftest import as_layer, gpt_disk, root_files
+from tests.integration.disk.conftest import as_layer, gpt_disk, root_files, wait_until_nothing_is_left
 
 MIB = 1024 * 1024
 SIZE = 32 * MIB
@@ -99,6 +102,11 @@ def shorter(path: Path) -> Path:
     return path
 
 
+def truncated(path: Path, length: int) -> Path:
+    os.truncate(path, length)
+    return path
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "a good one": (lambda path: path, EMPTY),
     "checksum": (lambda path: patched(path, -512 + 24, b"\1"), ["vhd-checksum", *EMPTY]),
@@ -107,7 +115,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "no footer": (lambda path: patched(path, -512, bytes(512)),
                   ["disk-format", "vhd-alignment", "partition-backup", *EMPTY]),
     "backup table": (lambda path: patched(path, SIZE - 512, bytes(512)), ["partition-backup", *EMPTY]),
-    "primary table": (lambda path: patched(path, 512, bytes(512)), ["partition-backup", *EMPTY]),
+    "primary table": (lambda path: patched(path, 512, bytes(512)), ["partition-primary", *EMPTY]),
+    "first sectors": (lambda path: patched(path, 440, bytes(1024 - 440)), ["partition-primary", *EMPTY]),
+    "footer cut off": (lambda path: truncated(path, SIZE + 100), ["vhd-footer", *EMPTY]),
+    "bytes after the footer": (lambda path: truncated(path, SIZE + MIB), ["vhd-length", *EMPTY]),
     "both tables": (lambda path: patched(patched(path, SIZE - 512, bytes(512)), 512, bytes(512)), ["partition-table"]),
     "no table": (lambda path: patched(path, 0, bytes(SIZE)), ["partition-table"]),
 }  # fmt: skip
@@ -116,7 +127,10 @@ MENDED = {
     "footer away from the size": ["partition-backup", "vhd-alignment", "vhd-length"],
     "no footer": ["disk-format", "partition-backup", "vhd-alignment"],
     "backup table": ["partition-backup"],
-    "primary table": ["partition-backup"],
+    "primary table": ["partition-primary"],
+    "first sectors": ["partition-primary"],
+    "footer cut off": ["vhd-footer"],
+    "bytes after the footer": ["vhd-length"],
 }
 
 
@@ -156,6 +170,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "odd partition": (lambda raw: legacy(raw, SIZE, GptPartition(2, 4 * MIB + 512, MIB)),
                       [*EMPTY, "partition-alignment"]),
     "no loader": (lambda raw: efi(raw, "::/EFI/debian"), ["boot-none", *EMPTY]),
+    "an EFI partition without a filesystem": (
+        lambda raw: made(raw, GptPartition(1, MIB, 16 * MIB, TYPE_EFI_SYSTEM)), ["boot-none", *EMPTY]),
     "a loader": (lambda raw: efi(raw, "::/EFI/BOOT"), EMPTY),
 }  # fmt: skip
 
@@ -174,6 +190,52 @@ def efi(raw: Path, folder: str) -> Path:
     subprocess.run(["mmd", "-i", image, "::/EFI", folder], check=True)
     subprocess.run(["mcopy", "-i", image, "-", f"{folder}/BOOTX64.EFI"], input=b"MZ", check=True)
     return raw
+
+
+@pytest.fixture
+def small_files(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose filesystem takes no file above 16 GiB."""
+    backing, folder = tmp_path / "backing", tmp_path / "small"
+    folder.mkdir()
+    with backing.open("wb") as file:
+        file.truncate(16 * MIB)
+    subprocess.run(["mkfs.ext2", "-q", "-F", "-b", "1024", str(backing)], check=True)
+    with loop_device(backing, offset=0, size=16 * MIB) as device, mounted(device, folder, type="ext2"):
+        yield folder
+
+
+def test_what_is_too_large_is_told_before_the_work(
+    tmp_path: Path, small_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size in (("33t", 33 * 1024**4), ("20g", 20 * 1024**3)):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / name), str(size)], check=True)
+    assert invoke(["inspect", str(tmp_path / "33t"), "--fix"]) == 1
+    said = capsys.readouterr().err
+    assert "error[disk-not-mendable]: 33t can't be mended: it has 33,792 GiB, and Azure takes 32,767 at most" in said
+    assert invoke(["inspect", str(tmp_path / "20g"), "--fix", "--output", str(small_files / "out.vhd")]) == 1
+    assert (
+        f"error[disk-not-mendable]: the filesystem of {small_files} takes no file of 20 GiB" in capsys.readouterr().err
+    )
+    assert [path.name for path in small_files.iterdir()] == ["lost+found"]
+
+
+def test_what_a_killed_fix_left_goes_with_the_next(tmp_path: Path, raw: Path) -> None:
+    """Killed while it looks at its own copy: the copy's folder stands, with the disk in it."""
+    disk = tmp_path / "disk.raw"
+    shutil.copyfile(raw, disk)
+    script = (
+        "import os, signal, sys\n"
+        "from builder.guest.inspection import mending\n"
+        "mending.write_fixed_vhd = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from builder.cli.app import invoke\n"
+        "invoke(['inspect', sys.argv[1], '--fix'])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(disk)], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".build-fix-*/os.qcow2"))) == 1
+    assert wait_until_nothing_is_left(tmp_path) == []
+    assert invoke(["inspect", str(disk), "--fix"]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk-fixed.vhd", "disk.raw"]
 
 
 @pytest.mark.parametrize("case", LAYOUTS)

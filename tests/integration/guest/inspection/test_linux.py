@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from builder.cli.app import invoke
 from builder.disk.layers import DiskLayer
 from builder.disk.system import opened_system
 from builder.guest.inspection.disk_file import as_layer, look_at
+from builder.guest.inspection.initramfs import module_names
 from builder.guest.inspection.inspecting import inspect_disk
 
 GRUBENV = "# GRUB Environment Block\n"
@@ -138,6 +140,54 @@ def test_each_fault_is_named_and_mended_on_a_copy(
         assert f"root={identity}" in text
         assert "console=tty1 console=ttyS0,115200" in text
     assert "console=ttyS0,115200" in again
+
+
+@pytest.fixture
+def dracut_debian(debian_base: Path, tmp_path: Path) -> Path:
+    """A disk whose initramfs comes from dracut and lacks Hyper-V's drivers; under Fedora's name and under Debian's."""
+    package = tmp_path / "package"
+    package.mkdir()
+    command = ["apt-get", "download", "-o", "APT::Sandbox::User=root", "dracut-core"]
+    subprocess.run(command, cwd=package, check=True, capture_output=True)
+    disk = tmp_path / "debian.qcow2"
+    subprocess.run(["cp", "--reflink=auto", "--sparse=always", str(debian_base), str(disk)], check=True)
+    disk.chmod(0o600)
+    with opened_system([DiskLayer(disk)], folder=tmp_path, writable=True) as system:
+        files = subprocess.run(["dpkg-deb", "--fsys-tarfile", next(package.iterdir())], check=True, capture_output=True)
+        # /lib is a link there
+        unpack = ["tar", "-x", "--keep-directory-symlink", "-C", str(system.root)]
+        subprocess.run(unpack, input=files.stdout, check=True)
+        (system.root / "usr/sbin/update-initramfs").unlink()
+        (old,) = (system.root / "boot").glob("initrd.img-*")
+        kernel = old.name.removeprefix("initrd.img-")
+        for path in (old, old.with_name(f"initramfs-{kernel}.img")):
+            with gzip.open(path, "wb") as file:
+                file.write(subprocess.run(["cpio", "-o", "-H", "newc"], input=b"etc/fstab\n", cwd=system.root,
+                                          check=True, capture_output=True).stdout)  # fmt: skip
+    return disk
+
+
+def test_an_initramfs_of_dracut_gets_its_drivers(
+    dracut_debian: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "fixed.vhd"
+    invoke(["inspect", str(dracut_debian), "--fix", "--output", str(target), "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    before = {item["rule"] for item in report["findings"]}
+    after = {item["rule"] for item in report["fixed"]["findings"]}
+
+    assert "driver-storage" in before
+    assert report["fixed"]["failed"] == []
+    assert "driver-storage" in report["fixed"]["mended"]
+    assert not {rule for rule in after if rule.startswith(("driver-", "initramfs-"))}
+    with opened_copy(target, tmp_path / "work") as root:
+        made = [path for pattern in ("initrd.img-*", "initramfs-*.img") for path in (root / "boot").glob(pattern)]
+        held = [module_names(BytesIO(path.read_bytes())) for path in made]
+        settings = (root / "etc/dracut.conf.d/50-azure.conf").read_text()
+    assert len(held) == 2
+    for modules in held:
+        assert {"hv_vmbus", "hv_storvsc", "hv_netvsc"} <= modules
+    assert "hv_storvsc" in settings, "the next kernel's initramfs has them too"
 
 
 @contextmanager

@@ -86,6 +86,21 @@ def test_facts_to_findings(case: str) -> None:
     assert [finding.rule for finding in check_linux(facts, generalized=True)] == expected
 
 
+def test_what_fix_cannot_do_it_does_not_promise() -> None:
+    def first(facts: LinuxFacts) -> tuple[str, bool, str]:
+        finding = check_linux(facts, generalized=True)[0]
+        return finding.rule, finding.mendable, finding.message
+
+    elsewhere = ("fstab-device-name", False, "/dev/sdb1 is used as swap, which is not on this disk")
+    assert first(fstab("/dev/sdb1 none swap sw 0 0")) == elsewhere
+    assert first(fstab("/dev/sda1 /x ext4 d 0 0")) == ("fstab-device-name", True, "/x is mounted from /dev/sda1")
+    no_uuid = linux(root=volume(1, Content("ext4")), boot_lines=(boot_line("root=/dev/sda1 console=ttyS0"),))
+    assert first(no_uuid) == ("boot-root-name", False, "root=/dev/sda1")
+    without = DRIVERS - {"nvme"}
+    assert first(linux(kernels=(kernel(without, modules=without),)))[:2] == ("driver-nvme", False)
+    assert first(linux(kernels=(kernel(without),)))[:2] == ("driver-nvme", True)
+
+
 def test_a_specialized_disk_is_not_provisioned() -> None:
     facts = linux(cloud_init=False, agent_config={"provisioning.agent": "disabled"}, datasources=("NoCloud",))
     assert check_linux(facts, generalized=False) == []
@@ -100,6 +115,7 @@ def test_a_driver_that_is_nowhere_needs_another_kernel() -> None:
     facts = linux(kernels=(kernel(NOTHING, modules=frozenset({"hv_netvsc", "udf", "vfat", "nvme"})),))
     finding = check_linux(facts, generalized=True)[0]
     assert finding.to_do() == "install a kernel that has hv_vmbus, hv_storvsc"
+    assert not finding.mendable
 
 
 def test_the_agents_settings() -> None:

@@ -68,6 +68,17 @@ def test_facts_to_findings(case: str) -> None:
     assert [finding.rule for finding in check_windows(facts, wanted)] == expected
 
 
+def test_messages_are_of_the_machine_not_of_the_program() -> None:
+    facts = starting(cdrom=None, TermService=None, storvsc=4, RdAgent=None)
+    messages = {item.place: item.message for item in check_windows(facts, "auto")}
+    assert messages == {
+        r"Services\cdrom": "it is not there",
+        r"Services\TermService": "it is not there",
+        r"Services\storvsc": "it is switched off (Start is 4)",
+        r"Services\RdAgent": "it is not there",
+    }
+
+
 def hive(path: Path, content: bytes) -> Hive:
     path.write_bytes(content)
     return Hive(path)
