@@ -8,7 +8,7 @@ from itertools import count
 from builder.errors import BuildError
 from builder.machines.azure import scripts
 from builder.machines.azure.facts import read_facts
-from builder.machines.azure.output import Ending, Output, ending, unpacked, window
+from builder.machines.azure.output import Ending, Output, ending, unpacked, whole_lines, window
 from builder.machines.azure.run_commands import RunCommands, Started, View
 from builder.model.run import GuestFacts, GuestScript
 from builder.process import TAIL_LINES
@@ -112,9 +112,10 @@ class AzureGuest:
     ) -> None:
         """A script that was ended from outside, or whose wrapper didn't come to its end, or hides what it printed."""
         end = Ending(view.exit_code or 0, view.state == "TimedOut", output.known, b"")
-        tell(output.finish(end))
-        if view.errors.strip():
-            tell(view.errors.rstrip("\r\n"))
+        tell(output.cut_short())
+        errors = whole_lines(view.errors).rstrip("\r\n")
+        if errors.strip():
+            tell(errors)
         if view.state == "Failed" and view.exit_code is None:
             raise BuildError(
                 f"was cut short: {view.message or 'the VM stopped or restarted under it'}",
@@ -177,7 +178,7 @@ class AzureGuest:
         needed = -(-total // scripts.WINDOW)
         if most is not None and needed > most:
             left = int((end - start) * (1 - 0.9 * most / needed))
-            tell(f"[{left} bytes of the output are left out here: Azure shows only the end of it]")
+            tell(f"[about {left} bytes of the output are left out here: Azure shows only the end of it]")
             output.skip(left)
             self._fetch(folder, output, (start + left, end), tell, None)
             return

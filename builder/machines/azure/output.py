@@ -15,6 +15,8 @@ from builder.errors import BuildError
 SHOWN_BYTES = 4096
 # Cut in the midst of a letter, Azure shows none of it: up to three bytes less
 LONGEST_LETTER = 3
+# So many bytes alike are no chance: two looks that have fewer in common may have a gap between them
+SHORTEST_OVERLAP = 64
 _ENDED = re.compile(r"^build: ended (-?\d+) (yes|no) (\d+) ?([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
 _WINDOW = re.compile(r"^build: window (\d+) ([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
 
@@ -64,13 +66,18 @@ def unpacked(text: str) -> bytes:
 
 
 class Output:
-    """Collects output. `known` is how much of its beginning is known without a gap; whole lines are given out once."""
+    """Collects output. `known` is how much of its beginning is known without a gap; whole lines are given out once.
+
+    Only whole lines, since a secret is masked by its text: the half of one would stand in clear.
+    """
 
     def __init__(self) -> None:
         self.known = 0
         self._gap = False
         self._last = b""
         self._rest = b""
+        # Inside a line whose beginning was left out
+        self._headless = False
 
     def look(self, text: str) -> str:
         """Take what is shown now. Returns the whole lines that are new; nothing once something was missed."""
@@ -88,12 +95,21 @@ class Output:
     def add(self, data: bytes) -> str:
         """Take what follows on what is known. Returns the whole lines that are new."""
         self.known += len(data)
+        if self._headless:
+            _, newline, data = data.partition(b"\n")
+            self._headless = not newline
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         return whole.decode(errors="replace").replace("\r\n", "\n") if newline else ""
 
     def skip(self, count: int) -> None:
-        """Leave bytes out."""
+        """Leave bytes out, and what is left of the lines that they cut."""
         self.known += count
+        self._rest, self._headless = b"", True
+
+    def cut_short(self) -> str:
+        """The rest of a script that nobody knows the end of: nothing when its last line may be a part of one."""
+        rest, self._rest = self._rest.decode(errors="replace"), b""
+        return "" if self._gap else rest
 
     def missing(self, end: Ending) -> tuple[int, int] | None:
         """The part that nobody has seen, from and to, when a script has ended."""
@@ -111,11 +127,15 @@ def _after(before: bytes, now: bytes, *, cut: bool) -> bytes | None:
 
     `cut`: what is shown now is not all from the beginning.
     """
-    if not before:
-        return None if cut else now
-    if now.startswith(before):
-        return now[len(before) :]
-    for start in range(1, len(before)):
+    if not cut:
+        return now[len(before) :] if now.startswith(before) else None
+    for start in range(len(before) - SHORTEST_OVERLAP + 1):
         if now.startswith(before[start:]):
             return now[len(before) - start :]
-    return b"" if before.endswith(now) else None
+    return b"" if len(now) >= SHORTEST_OVERLAP and before.endswith(now) else None
+
+
+def whole_lines(shown: str) -> str:
+    """What is shown of an end, without the line that it begins inside of."""
+    cut = len(shown.encode()) >= SHOWN_BYTES - LONGEST_LETTER
+    return shown.partition("\n")[2] if cut else shown

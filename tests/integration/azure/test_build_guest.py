@@ -1,0 +1,33 @@
+"""What goes into the guest of a build, and what comes out of it, at its limits."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.azure import Simulator
+from tests.integration.azure.building import Build
+
+
+@pytest.fixture
+def build(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    return Build(tmp_path, azure, monkeypatch)
+
+
+def test_a_secret_does_not_show_where_output_is_left_out(
+    azure: Simulator, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is cut there holds the half of one, which no mask would find."""
+    key = base64.b64encode(b"".join(hashlib.sha256(bytes([number])).digest() for number in range(10))).decode()[:404]
+    monkeypatch.setenv("APP_KEY", key)
+    lines = "od -An -v -tx1 -w30 -N60000 /dev/urandom | while read -r random; do echo $random $KEY; done"
+    build.write(f"prepare: [{{run: {{command: '{lines}', secrets: {{KEY: {{env: APP_KEY}}}}}}}}]\ngeneralize: false\n")
+    build.apply()
+    (log,) = (build.root / ".build/runs").rglob("web.log")
+    text = log.read_text()
+    assert "of the output are left out here" in text
+    assert "(secret)" in text.partition("are left out here")[2]
+    assert not [start for start in range(0, len(key) - 12) if key[start : start + 12] in text]
