@@ -31,6 +31,7 @@ from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.run import Run
 from builder.model.spec import ImageDocument, ImageSpec
+from builder.model.version import NEUTRAL
 from builder.records.journal import Journal, NoJournal
 from builder.records.leases import lease
 from builder.records.store import Store
@@ -198,7 +199,7 @@ class Executor:
         return [item for item in plan.images if item.action not in (Action.NONE, Action.BLOCKED)]
 
     def _image(self, item: ImagePlan) -> ImageSpec:
-        return self._documents[item.image].render(item.version or "0.0.0")
+        return self._documents[item.image].render(item.version or NEUTRAL)
 
     def _carry_out(self, item: ImagePlan, journal: Journal) -> Outcome:
         """One image, from its lease to its last step. Its failure is an outcome, so that other images go on."""
@@ -269,7 +270,7 @@ class Executor:
             item,
             run,
             machine=self.tools.machine_for(image),
-            destinations=self.tools.destinations_for(image),
+            destinations=self._destinations(item.image),
             find_base=self._find_base,
             log=log,
             dry_run=self.options.dry_run,
@@ -278,6 +279,10 @@ class Executor:
             if not build.made_elsewhere():
                 build.carry_out()
         return build
+
+    def _destinations(self, name: str) -> Sequence[Destination]:
+        """An image's destinations, named as in its plan: as if the spec had no version yet."""
+        return self.tools.destinations_for(self._documents[name].render(NEUTRAL))
 
     def _lease(self, item: ImagePlan) -> AbstractContextManager[None]:
         if self.options.dry_run:
@@ -293,9 +298,9 @@ class Executor:
 
     def _find_base(self, name: str, digest: str) -> list[tuple[Artifact, Manifest]]:
         """The published version of another image of this project that has a digest, at each destination that has it."""
-        image = self._documents[name].render("0.0.0")
+        image = self._documents[name].render(NEUTRAL)
         found = []
-        for destination in self.tools.destinations_for(image):
+        for destination in self._destinations(name):
             for version in reversed(destination.observe(image).versions):
                 manifest = version.manifest
                 if manifest is not None and manifest.digest == digest and version.state == VersionState.PROMOTED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from builder.destinations.gallery_definition import Difference
 from builder.errors import BuildError, Place
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Stage, Step
+from builder.model.version import NEUTRAL, is_version
 
 
 def publishing_step(kind: str, title: str, inputs: Mapping[str, Any], changes: Sequence[Change], place: Place) -> Step:
@@ -29,9 +31,32 @@ def as_rendered(choice: Choice, image: ImageSpec) -> Choice:
     return image.publish.to[int(choice.path[2])]
 
 
-def versioned(base: str, version: str) -> str:
-    """A resource's name with the version in it; where the spec has put it there already, as it is."""
-    return base if version in base else f"{base}-{version}"
+def versioned(neutral: str, rendered: str, version: str) -> str:
+    """The name of a version's resource, from the spec's name as rendered without a version, and with this one.
+
+    The version is in it: put there by the spec's own template, or else at its end.
+    """
+    by_template = rendered != neutral and re.search(_apart(version), rendered) is not None
+    return rendered if by_template else f"{rendered}-{version}"
+
+
+def versioned_name(choice: Choice, image: ImageSpec, version: str) -> str:
+    """The same for a destination, as it is in a spec without a version, and an image that is rendered with one."""
+    neutral, rendered = (str(item.values.get("name", image.name)) for item in (choice, as_rendered(choice, image)))
+    return versioned(neutral, rendered, version)
+
+
+def version_in(name: str, neutral: str) -> str:
+    """The version that a name says which `versioned` could have made; "" for any other name."""
+    found = re.search(_apart(NEUTRAL), neutral)
+    before, after = (neutral[: found.start()], neutral[found.end() :]) if found else (f"{neutral}-", "")
+    match = re.fullmatch(f"{re.escape(before)}([0-9.]+){re.escape(after)}", name, re.IGNORECASE)
+    return match[1] if match is not None and is_version(match[1]) else ""
+
+
+def _apart(version: str) -> str:
+    """A version that is no part of a longer number: "1.0.0" is not in "sql-11.0.0"."""
+    return rf"(?<![0-9.]){re.escape(version)}(?!\.?[0-9])"
 
 
 def refuse_fixed(name: str, image: ImageSpec, found: Sequence[Difference]) -> None:

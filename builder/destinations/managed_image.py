@@ -26,7 +26,7 @@ from builder.destinations.azure_resources import (
     tag_differences,
     taken,
 )
-from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed, versioned
+from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed, version_in, versioned_name
 from builder.destinations.gallery_definition import OS_TYPES, Difference
 from builder.destinations.gallery_versions import MOVING
 from builder.destinations.surroundings import Surroundings
@@ -95,12 +95,14 @@ class ManagedImage:
             bodies = azure.list(group_id(azure.subscription, self._values["resourceGroup"]), IMAGES)
         except NotFound:
             return
-        base = self._values.get("name", image.name)
+        ours = [body for body in bodies if manifests.is_of(body.get("tags"), image.name)]
+        base = str(self._values.get("name", image.name))
         for body in bodies:
-            tags = body.get("tags") or {}
-            name = tags.get(tag_names.VERSION, "") if manifests.is_of(tags, image.name) else ""
-            if not name and str(body["name"]).startswith(f"{base}-"):
-                name = str(body["name"]).removeprefix(f"{base}-")
+            if body not in ours and (name := version_in(str(body["name"]), base)):
+                yield name, body
+        # After the others: a version that is ours stands, whoever has one of its name
+        for body in ours:
+            name = body["tags"].get(tag_names.VERSION, "") or version_in(str(body["name"]), base)
             if is_version(name):
                 yield name, body
 
@@ -149,7 +151,7 @@ class ManagedImage:
         return [publishing_step(PUBLISH, title, inputs, changes, image.place(*choice.path))]
 
     def _id(self, choice: Choice, image: ImageSpec, version: str) -> ResourceId:
-        name = versioned(str(choice.values.get("name", image.name)), version)
+        name = versioned_name(self._choice, image, version)
         return compute(self._azure().subscription, choice.values["resourceGroup"], "images", check_name(IMAGES, name))
 
     def _common(self, id: ResourceId, image: ImageSpec, version: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ A version is whole once all its snapshots are, with their data copied. Azure cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
@@ -24,7 +25,7 @@ from builder.destinations.azure_resources import (
     tag_differences,
     taken,
 )
-from builder.destinations.azure_steps import as_rendered, publishing_step, versioned
+from builder.destinations.azure_steps import as_rendered, publishing_step, version_in, versioned_name
 from builder.destinations.gallery_definition import OS_TYPES
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
@@ -44,6 +45,8 @@ PUBLISH, PROMOTE, UPDATE, RETIRE = (f"{word}.snapshot" for word in ("publish", "
 # Which disk it is ("os", "data-0"), and which ones the version has
 DISK, DISKS = f"{tag_names.PREFIX}disk", f"{tag_names.PREFIX}version-disks"
 COPY_SECONDS = 5.0
+# The names that a version's disks have, after that of the version
+_OF_A_DISK = re.compile(r"(.+)-(?:os|data-[0-9]+)", re.IGNORECASE)
 
 Bodies = Mapping[str, Mapping[str, Any]]
 
@@ -65,19 +68,31 @@ class Snapshots:
     def observe(self, image: ImageSpec) -> Published:
         """The versions among the snapshots of the resource group. Raises AzureError."""
         azure = connection(self._values.get("subscription"))
-        group = group_id(azure.subscription, self._values["resourceGroup"])
-        self._bodies = bodies = _versions(azure, group, image.name)
+        listed = _listed(azure, group_id(azure.subscription, self._values["resourceGroup"]))
+        self._bodies = bodies = _versions(listed, image.name)
         known = manifests.manifests_of(
             (_seen(version, disks, image) for version, disks in bodies.items() if "os" in disks),
             manifests_in(self._surroundings.records, image.root),
         )
-        listed = [
-            PublishedVersion(version, known[version], str(disks["os"]["id"]), _state(disks))
+        found = {
+            version: PublishedVersion(version, known[version], str(disks["os"]["id"]), _state(disks))
             for version, disks in bodies.items()
             if version in known
-        ]
-        listed.sort(key=lambda item: version_key(item.version))
-        return Published(self.name, tuple(listed))
+        }
+        for version, id in self._foreign(listed, image):
+            # One that is in the way of a disk of ours hides what we have of the version
+            if version not in found or found[version].state == VersionState.UNFINISHED:
+                found[version] = PublishedVersion(version, None, id)
+        return Published(self.name, tuple(sorted(found.values(), key=lambda item: version_key(item.version))))
+
+    def _foreign(self, bodies: Sequence[Mapping[str, Any]], image: ImageSpec) -> Iterator[tuple[str, str]]:
+        """Snapshots that are named as disks of a version and aren't ours: the version that they say, and their ids."""
+        base = str(self._values.get("name", image.name))
+        for body in bodies:
+            match = _OF_A_DISK.fullmatch(str(body["name"]))
+            version = version_in(match[1], base) if match is not None else ""
+            if version and not manifests.is_of(body.get("tags"), image.name):
+                yield version, str(body["id"])
 
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
         """Snapshots stand where the disks are."""
@@ -92,7 +107,7 @@ class Snapshots:
         choice = as_rendered(self._choice, image)
         inputs = {
             **self._inputs(image, version),
-            "base": versioned(str(choice.values.get("name", image.name)), version),
+            "base": versioned_name(self._choice, image, version),
             "location": choice.values.get("location") or ("" if traits.where == HERE else traits.where),
             "incremental": choice.values["incremental"],
             "held": held,
@@ -149,14 +164,17 @@ def _lun(word: str) -> int | None:
     return None if word == "os" else int(word.removeprefix("data-"))
 
 
-def _versions(azure: Azure, group: ResourceId, image: str) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """The snapshots of an image's versions, by version and disk; the OS disk first, then by LUN."""
+def _listed(azure: Azure, group: ResourceId) -> list[dict[str, Any]]:
     from builder.azure.errors import NotFound
 
     try:
-        bodies = azure.list(group, SNAPSHOTS)
+        return azure.list(group, SNAPSHOTS)
     except NotFound:
-        return {}
+        return []
+
+
+def _versions(bodies: Sequence[Mapping[str, Any]], image: str) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The snapshots of an image's versions, by version and disk; the OS disk first, then by LUN."""
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for body in bodies:
         tags = body.get("tags") or {}
@@ -280,7 +298,7 @@ def _standing(step: Step, context: StepContext) -> tuple[Azure, list[ResourceId]
     """The snapshots of a version as they are now."""
     group = ResourceId.parse(step.inputs["group"])
     azure = connection(group.subscription)
-    disks = _versions(azure, group, context.run.image.name).get(str(step.inputs["version"]), {})
+    disks = _versions(_listed(azure, group), context.run.image.name).get(str(step.inputs["version"]), {})
     return azure, [ResourceId.parse(str(body["id"])) for body in disks.values()]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 LARGEST_PART = 2**31 - 1
+# What specs are rendered with where it matters that no version is meant
+NEUTRAL = "0.0.0"
 
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})")
 

@@ -21,7 +21,7 @@ from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.events import Event
 from builder.model.artifact import Artifact, CapturedDisk, Inventory, Package
-from builder.model.observed import MachineFacts, Traits
+from builder.model.observed import MachineFacts, PublishedVersion, Traits
 from builder.model.plan import ImagePlan, Plan
 from builder.model.run import CheckResult, Run, StepContext
 from builder.model.spec import ImageSpec
@@ -186,6 +186,10 @@ class Project:
     def destinations(self) -> list[Destination]:
         found: list[Destination] = self._destinations(self.loaded())(self.image())
         return found
+
+    def observed(self) -> tuple[PublishedVersion, ...]:
+        """The versions at the first destination."""
+        return self.destinations()[0].observe(self.image()).versions
 
     def loaded(self) -> Loaded:
         return load([self.root])

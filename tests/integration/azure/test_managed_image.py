@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.azure.ids import group_id
+from builder.azure.ids import compute, group_id
 from builder.model.plan import Action
 from tests.azure import Simulator
-from tests.integration.azure.publishing import Project
+from tests.integration.azure.publishing import Project, snapshot
 
 IMAGE = "managedImage: {resourceGroup: images}"
 IMAGES = "Microsoft.Compute/images"
@@ -102,3 +102,22 @@ def test_a_gallery_copies_a_version_of_another(project: Project) -> None:
     assert ring is not None
     assert ring["properties"]["storageProfile"]["source"]["id"] == project.version("1.0.0")["id"]
     assert len(project.still.captured) == 1
+
+
+@pytest.mark.parametrize("name", ["", ", name: 'web-{{ image.version }}'"])
+def test_what_others_made_under_our_names_is_passed_by(project: Project, name: str) -> None:
+    project.write(f"managedImage: {{resourceGroup: images{name}}}")
+    foreign = compute(project.azure.subscription, "images", "images", "web-1.0.0")
+    project.azure.put(foreign.group_id, {"location": "westeurope"}).wait()
+    disk = {
+        "osType": "Linux",
+        "osState": "Generalized",
+        "snapshot": {"id": snapshot(project.simulator, project.azure, "x")},
+    }
+    properties = {"hyperVGeneration": "V2", "storageProfile": {"osDisk": disk}}
+    project.azure.put(foreign, {"location": "westeurope", "properties": properties}).wait()
+
+    assert [(item.version, item.manifest) for item in project.observed()] == [("1.0.0", None)]
+    assert project.apply().version == "1.0.1"
+    assert names(project) == ["web-1.0.0", "web-1.0.1"]
+    assert project.decided().action == Action.NONE

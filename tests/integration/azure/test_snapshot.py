@@ -81,3 +81,27 @@ def test_a_gallery_publishes_from_them_later(project: Project) -> None:
     assert storage["osDiskImage"]["source"]["id"].endswith("/snapshots/web-1.0.0-os")
     assert [disk["lun"] for disk in storage["dataDiskImages"]] == [3]
     assert len(project.still.captured) == 1
+
+
+def test_what_others_made_under_our_names_is_passed_by(project: Project) -> None:
+    foreign(project, "web-1.0.0-os")
+    assert [(item.version, item.manifest) for item in project.observed()] == [("1.0.0", None)]
+    assert project.apply().version == "1.0.1"
+    assert project.decided().action == Action.NONE
+
+
+def test_a_disk_of_others_where_one_of_ours_is_to_be_is_in_the_way(project: Project) -> None:
+    project.apply()
+    project.azure.delete(compute(project.azure.subscription, "images", "snapshots", "web-1.0.0-data-3")).wait()
+    foreign(project, "web-1.0.0-data-3")
+    assert project.apply().version == "1.0.1"
+    project.write(SNAPSHOT, publish="version: 1.0.0")
+    assert [reason.code for reason in project.decided().reasons] == ["version-foreign"]
+
+
+def foreign(project: Project, name: str) -> None:
+    """A snapshot that somebody else made."""
+    id = compute(project.azure.subscription, "images", "snapshots", name)
+    project.azure.put(id.group_id, {"location": "westeurope"}).wait()
+    creation = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 4}
+    project.azure.put(id, {"location": "westeurope", "properties": creation}).wait()
