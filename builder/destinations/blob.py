@@ -350,8 +350,11 @@ class _Version:
             return
         with self.context.run.effect("retire", version=self.step.inputs["version"], location=self.address):
             self._delete(MANIFEST)
-            for name in self._blobs():
-                self._delete(name)
+            for name, blob in self._blobs().items():
+                if _metadata(blob).get(IMAGE) == self.context.run.image.name:
+                    self._delete(name)
+                else:
+                    self.context.log(f"{self.folder}/{name} stays: build did not put it there")
 
 
 def _doing(disk: CapturedDisk) -> str:

@@ -95,14 +95,11 @@ class ManagedImage:
             bodies = azure.list(group_id(azure.subscription, self._values["resourceGroup"]), IMAGES)
         except NotFound:
             return
-        ours = [body for body in bodies if manifests.is_of(body.get("tags"), image.name)]
         base = str(self._values.get("name", image.name))
-        for body in bodies:
-            if body not in ours and (name := version_in(str(body["name"]), base)):
-                yield name, body
-        # After the others: a version that is ours stands, whoever has one of its name
-        for body in ours:
-            name = body["tags"].get(tag_names.VERSION, "") or version_in(str(body["name"]), base)
+        # Ours last: such a version stands, whoever has another one of its name
+        for body in sorted(bodies, key=lambda body: manifests.is_of(body.get("tags"), image.name)):
+            ours = manifests.is_of(body.get("tags"), image.name)
+            name = (ours and body["tags"].get(tag_names.VERSION)) or version_in(str(body["name"]), base)
             if is_version(name):
                 yield name, body
 

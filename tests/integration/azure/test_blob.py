@@ -59,6 +59,21 @@ def test_old_versions_go_and_foreign_ones_stay(project: Project) -> None:
         read(project, "web/1.0.0/os.vhd")
 
 
+def test_what_others_put_beside_a_version_stays_when_it_goes(project: Project) -> None:
+    project.write(project.blob, publish="version: auto\n  retain: {versions: 1}")
+    project.apply()
+    theirs = f"{project.container}/web/1.0.0/notes.txt"
+    project.blobs.request("PUT", theirs, headers={"x-ms-blob-type": "BlockBlob"}, data=b"keep me")
+    project.still.content = "second"
+    project.apply()
+
+    assert read(project, "web/1.0.0/notes.txt") == b"keep me"
+    for name in ("os.vhd", "manifest.json", "sbom.cdx.json"):
+        with pytest.raises(HTTPError):
+            read(project, f"web/1.0.0/{name}")
+    assert project.decided().action == Action.NONE
+
+
 def test_tests_hold_it_back_and_are_recorded(project: Project) -> None:
     project.write(project.blob, more="test: [{provision: {}}]")
     project.still.passes = False
