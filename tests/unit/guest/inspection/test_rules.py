@@ -7,7 +7,8 @@ from pathlib import Path
 
 from builder.guest.inspection import reference
 from builder.guest.inspection.distributions import UNWANTED
-from builder.guest.inspection.mending import IN_GUEST, fstab_script, root_name_script
+from builder.guest.inspection.linux_facts import INITRAMFS
+from builder.guest.inspection.mending import DRIVERS, IN_GUEST, fstab_script, root_name_script
 from builder.guest.inspection.rules import GROUPS, RULES, DiskFinding, Inspection, in_order
 from tests.unit.guest.inspection.facts import UUID, linux
 
@@ -56,3 +57,8 @@ def test_only_names_of_the_kernel_are_replaced() -> None:
     assert lines.count("sed") == 1
     assert rf"\/dev\/sda1([[:space:]])/\1UUID={UUID}\2/" in lines
     assert root_name_script(linux()).env == {"ROOT": f"UUID={UUID}"}
+
+
+def test_every_initramfs_that_is_looked_at_is_made_again() -> None:
+    looked_at = [pattern.format("$kernel") for pattern in INITRAMFS if pattern.startswith("/boot/")]
+    assert [name for name in looked_at if f'"{name}"' not in DRIVERS] == []
