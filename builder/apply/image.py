@@ -71,7 +71,7 @@ class ImageBuild:
             for blocker in published.blockers:
                 raise BuildError(blocker.message, code=blocker.code, where=blocker.place, hint=blocker.hint)
             found = next((item for item in published.versions if item.version == self.item.version), None)
-            if destination.name not in targets or found is None or found.state == VersionState.UNFINISHED:
+            if destination.name not in targets or found is None or not found.is_whole:
                 continue
             if found.manifest is None or found.manifest.digest != self.item.digest:
                 raise PlanStale(

@@ -31,6 +31,7 @@ class Traits:
     `where` says whether its disks will be files of this host ("here") or in the cloud (the name of a region).
     `security` is the security type of the machine that makes it, `controllers` the disk controllers that it can boot
     from. `plan` is the purchase plan (name, product, publisher) that it inherits from its source, None for none.
+    `regions` are others in which it can be had as well: of a version that is copied.
     """
 
     where: str = "here"
@@ -38,6 +39,7 @@ class Traits:
     controllers: tuple[str, ...] = ("SCSI",)
     accelerated_networking: bool = False
     plan: Mapping[str, str] | None = None
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ class VersionState(StrEnum):
     HELD = "held"
     # A publish that did not end well, or has not ended yet: publishing it again mends or follows it
     UNFINISHED = "unfinished"
+    # A publish that did not end well, and that nothing can use: whatever is published under its number replaces it
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class PublishedVersion:
     """One version at a destination. `manifest` is None for one that is `FOREIGN`: it is never touched.
 
-    `in_use` says what still needs the version (a virtual machine, a scale set); "" for nothing.
+    `in_use` says what still needs the version (a virtual machine, a scale set); "" for nothing. `broken`: it stands
+    whole, and a change of it failed, which has to be made again. `regions` are those of the cloud that hold it.
     """
 
     version: str
@@ -77,14 +82,25 @@ class PublishedVersion:
     location: str
     state: VersionState = VersionState.PROMOTED
     in_use: str = ""
+    broken: bool = False
+    regions: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it stands, whether or not others may take it."""
+        return self.state in (VersionState.PROMOTED, VersionState.HELD)
 
     def holds(self, digest: str) -> bool:
         """Whether it is whole, and has this content."""
-        return self.manifest is not None and self.state != VersionState.UNFINISHED and self.manifest.digest == digest
+        return self.manifest is not None and self.is_whole and self.manifest.digest == digest
 
     def is_unfinished(self, digest: str) -> bool:
         """Whether publishing this content again would mend it."""
-        return self.manifest is not None and self.state == VersionState.UNFINISHED and self.manifest.digest == digest
+        return self.manifest is not None and not self.is_whole and self.manifest.digest == digest
+
+    def gives_way(self, digest: str) -> bool:
+        """Whether this content can be published under its number: it mends the version, or replaces a failed one."""
+        return self.is_unfinished(digest) or self.state == VersionState.FAILED
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class PlannedStep:
 class ImagePlan:
     """What the plan does with one image. `digest` identifies the artifact; `version` is what will be published.
 
-    `base` names the image that this one stands on. `start` is the digest of the checkpoint to start from.
+    `base` names the image that this one stands on. `notes` say what is left as it is and somebody may have expected
+    otherwise, or has to see to.
     """
 
     image: str
@@ -65,6 +66,12 @@ class ImagePlan:
     destinations: tuple[str, ...] = ()
     base: str | None = None
     retires: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether the image itself goes with all its versions, not only those that retention lets go."""
+        return self.action == Action.RETIRE and not self.digest
 
     @property
     def start(self) -> str | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from builder.destinations.base import Destination
-from builder.errors import BuildError
 from builder.machines.base import Machine
 from builder.model.artifact import REBUILD_INPUT
 from builder.model.canonical import short
@@ -22,10 +20,11 @@ from builder.model.observed import (
 from builder.model.plan import Action, ImagePlan, PlannedStep, Reason
 from builder.model.spec import ImageSpec
 from builder.model.steps import FileInput, Stage, Step
-from builder.plan.copies import not_copied
+from builder.plan.copies import not_copied, regions_of
 from builder.plan.digests import chain, image_digest
+from builder.plan.outcome import as_reasons, blocked, image_plan
+from builder.plan.publishing import Publishing
 from builder.plan.reasons import reasons_for
-from builder.plan.retention import retiring
 from builder.plan.situation import OurVersion, Situation
 from builder.plan.versions import choose, order
 
@@ -86,12 +85,12 @@ def retire(situation: Situation) -> ImagePlan:
         if item.in_use and item.manifest is not None
     ]
     if gone and used:
-        message = f"version {used[0].version} is needed by {used[0].in_use}"
+        message = f"version {used[0].version} is kept by {used[0].in_use}"
         return blocked(situation, [Reason("version-in-use", message, situation.image.place("state"))])
     if gone and situation.blockers:
         return blocked(situation, as_reasons(situation.blockers))
     reason = Reason("marked_retired", "marked `state: retired`", situation.image.place("state"))
-    return _image_plan(
+    return image_plan(
         situation,
         Action.RETIRE if gone else Action.NONE,
         reasons=(reason,) if gone else (),
@@ -99,73 +98,6 @@ def retire(situation: Situation) -> ImagePlan:
         destinations=tuple(names),
         retires=tuple(sorted(gone, key=order)),
     )
-
-
-def blocked(situation: Situation, reasons: Sequence[Reason], *, base: str | None = None) -> ImagePlan:
-    """The plan of an image that can't be worked on now.
-
-    What stands in the way of several parts in the same words (nobody can sign in) is about none of their lines.
-    """
-    alike: dict[Reason, list[Reason]] = {}
-    for reason in reasons:
-        alike.setdefault(replace(reason, place=None), []).append(reason)
-    once = [
-        found[0] if len({reason.place for reason in found}) == 1 else replace(found[0], place=situation.place)
-        for found in alike.values()
-    ]
-    return _image_plan(situation, Action.BLOCKED, reasons=tuple(once), base=base)
-
-
-def reason_of(error: BuildError, situation: Situation) -> Reason:
-    """An error as the reason why an image is blocked."""
-    return Reason(error.code, error.message, error.where or situation.place, help=error.hint)
-
-
-def as_reasons(blockers: Sequence[Blocker]) -> list[Reason]:
-    """Blockers as the reasons why an image is blocked."""
-    return [Reason(blocker.code, blocker.message, blocker.place, help=blocker.hint) for blocker in blockers]
-
-
-def _image_plan(
-    situation: Situation,
-    action: Action,
-    *,
-    reasons: tuple[Reason, ...] = (),
-    digest: str = "",
-    version: str | None = None,
-    steps: tuple[PlannedStep, ...] = (),
-    destinations: tuple[str, ...] = (),
-    base: str | None = None,
-    retires: tuple[str, ...] = (),
-) -> ImagePlan:
-    # A blocked image may be blocked because `publish.version` can't be understood
-    settled = action not in (Action.BLOCKED, Action.RETIRE) and situation.image.state == "active"
-    current = (situation.current if settled else None) or situation.latest
-    return ImagePlan(
-        image=situation.name,
-        file=situation.image.file,
-        place=situation.place,
-        action=action,
-        reasons=reasons,
-        digest=digest,
-        version=version,
-        current_version=current.version if current else None,
-        steps=steps,
-        destinations=destinations,
-        base=base,
-        retires=retires,
-    )
-
-
-@dataclass
-class _Publishing:
-    """What has to be done at an image's destinations: a version published, promoted, or what stands there changed."""
-
-    image: ImageSpec
-    version: str
-    missing: list[tuple[Destination, Published]] = field(default_factory=list)
-    held: list[Destination] = field(default_factory=list)
-    updates: list[Step] = field(default_factory=list)
 
 
 def _holding(published: Published, version: str) -> PublishedVersion | None:
@@ -238,7 +170,7 @@ class _Decider:
         place = self.situation.image.place("publish", "version")
         for destination, published in self.situation.published:
             found = _holding(published, request.text)
-            if found is None or found.is_unfinished(digest):
+            if found is None or found.gives_way(digest):
                 continue
             holder = f"version {request.text} exists at {destination.name}"
             if found.manifest is None:
@@ -259,18 +191,18 @@ class _Decider:
         return None
 
     def _unchanged(self, current: OurVersion, digest: str) -> ImagePlan:
-        """Nothing to build: publish, promote or change what is not as the spec wants it, if anything."""
+        """Nothing to build: publish, promote, change or retire what is not as the spec wants it, if anything."""
         situation = self.situation
-        work = _Publishing(situation.document.render(current.version), current.version)
+        work = Publishing(situation, situation.document.render(current.version), current.version)
         reasons = []
         for index, (destination, published) in enumerate(situation.published):
             place = situation.image.place("publish", "to", index)
             found = _holding(published, current.version)
-            if found is None or found.is_unfinished(digest):
+            if found is None or found.gives_way(digest):
                 work.missing.append((destination, published))
                 reasons.append(Reason("output_missing", f"{destination.name} lacks version {current.version}", place))
                 continue
-            if found.manifest is None or found.manifest.digest != digest:
+            if not found.holds(digest):
                 message = f"version {current.version} at {destination.name} has another content than elsewhere"
                 return self._blocked([Reason("version-exists", message, place, help=_RAISE)])
             if found.state == VersionState.HELD:
@@ -280,35 +212,49 @@ class _Decider:
             updates = destination.update_steps(work.image, published, current.version)
             work.updates += updates
             reasons += [Reason("output_differs", step.title, step.place or place) for step in updates]
-        if not reasons:
+        return self._published(work, current, digest, reasons)
+
+    def _published(self, work: Publishing, current: OurVersion, digest: str, reasons: Sequence[Reason]) -> ImagePlan:
+        """The plan of an image whose version stands, with the reasons to do something about it all the same."""
+        situation, retires = self.situation, work.retires
+        if not reasons and not retires:
             names = tuple(destination.name for destination, _ in situation.published)
-            return _image_plan(situation, Action.NONE, digest=digest, destinations=names, base=self.base)
+            return image_plan(
+                situation, Action.NONE, digest=digest, destinations=names, base=self.base, notes=work.notes()
+            )
         missing = [destination for destination, _ in work.missing]
-        blockers = (*situation.blockers, *self._checked(work), *not_copied(situation, current, missing))
+        # It is copied from where it stands, wherever it was made
+        traits = replace(self.facts.traits, regions=regions_of(situation, current))
+        blockers = (*situation.blockers, *self._checked(work, traits), *not_copied(situation, current, missing))
         if blockers:
             return self._blocked(as_reasons(blockers))
-        steps, retires = self._publish(work, self._tests(work.image))
-        touched = [*(destination for destination, _ in work.missing), *work.held]
-        touching = [destination.name for destination in touched] + [
-            str(step.inputs["destination"]) for step in work.updates
-        ]
-        return _image_plan(
+        if not reasons:
+            place = situation.image.place("publish", "retain")
+            count = "1 version" if len(retires) == 1 else f"{len(retires)} versions"
+            reasons = [Reason("retention", f"`retain` lets {count} go", place)]
+            action, version = Action.RETIRE, None
+        else:
+            action, version = Action.PUBLISH, current.version
+        steps = work.steps(self._tests(work.image), self.facts.traits)
+        return image_plan(
             situation,
-            Action.PUBLISH,
+            action,
             reasons=tuple(reasons),
             digest=digest,
-            version=current.version,
+            version=version,
             steps=tuple(PlannedStep(step, RUN) for step in chain(steps, situation.kinds, parent=digest)),
-            destinations=tuple(dict.fromkeys(touching)),
+            destinations=work.destinations,
             base=self.base,
             retires=retires,
+            notes=work.notes(),
         )
 
-    def _checked(self, work: _Publishing) -> list[Blocker]:
+    @staticmethod
+    def _checked(work: Publishing, traits: Traits) -> list[Blocker]:
         """What the destinations say against an artifact with these traits."""
         found: list[Blocker] = []
         for destination, _ in work.missing:
-            found += destination.check(work.image, self.facts.traits)
+            found += destination.check(work.image, traits)
         return found
 
     def _tests(self, image: ImageSpec) -> list[Step]:
@@ -342,12 +288,12 @@ class _Decider:
         blockers = [
             *self.facts.blockers,
             *situation.blockers,
-            *self._checked(_Publishing(situation.image, "", missing=destinations)),
+            *self._checked(Publishing(situation, situation.image, "", missing=destinations), self.facts.traits),
         ]
         if blockers:
             return self._blocked(as_reasons(blockers))
         version = self.version or choose(situation.wanted, situation.taken(digest))
-        work = _Publishing(situation.document.render(version), version, missing=destinations)
+        work = Publishing(situation, situation.document.render(version), version, missing=destinations)
         made = self._steps(work.image, self.token)
         tests: list[Step] = []
         if self.machine.tests_published:
@@ -358,9 +304,8 @@ class _Decider:
             action = Action.ADOPT
             message = "an earlier run captured it; testing and publishing remain"
             reasons = (Reason("artifact_captured", message, situation.place), *reasons)
-        published, retires = self._publish(work, tests)
-        after = chain(published, situation.kinds, parent=captured, first_index=len(made) + 1)
-        return _image_plan(
+        after = chain(work.steps(tests, self.facts.traits), situation.kinds, parent=captured, first_index=len(made) + 1)
+        return image_plan(
             situation,
             action,
             reasons=reasons,
@@ -369,7 +314,8 @@ class _Decider:
             steps=(*self._planned(made, all_made=action == Action.ADOPT), *(PlannedStep(step, RUN) for step in after)),
             destinations=tuple(destination.name for destination, _ in situation.published),
             base=self.base,
-            retires=retires,
+            retires=work.retires,
+            notes=work.notes(),
         )
 
     def _planned(self, steps: Sequence[Step], *, all_made: bool) -> list[PlannedStep]:
@@ -382,30 +328,3 @@ class _Decider:
         ]
         deepest = known[-1] if known else -1
         return [PlannedStep(step, REUSE if index <= deepest else RUN) for index, step in enumerate(steps)]
-
-    def _publish(self, work: _Publishing, tests: Sequence[Step]) -> tuple[list[Step], tuple[str, ...]]:
-        """The steps that publish a version, test and promote it, and then retire old ones; and these.
-
-        Where the tests need the published version, it is held back until they have passed.
-        """
-        situation, image, version = self.situation, work.image, work.version
-        held = bool(tests)
-        steps = []
-        for destination, _ in work.missing:
-            steps += destination.publish_steps(image, version, self.facts.traits, held=held)
-        waiting = [*work.held, *(destination for destination, _ in work.missing if held)]
-        if waiting:
-            steps += tests
-        for destination in waiting:
-            steps += destination.promote_steps(image, version)
-        steps += work.updates
-        gone: set[str] = set()
-        retain = image.publish.retain
-        for destination, published in situation.published:
-            if destination not in waiting and all(destination is not missing for missing, _ in work.missing):
-                continue
-            versions = retiring(published.versions, version, retain, now=situation.now, pinned=situation.pinned)
-            if versions:
-                steps += destination.retire_steps(image, versions)
-                gone.update(versions)
-        return steps, tuple(sorted(gone, key=order))

@@ -20,9 +20,10 @@ from builder.model.observed import FOREIGN, MachineFacts, Published, PublishedVe
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KINDS, KindRegistry
-from builder.plan.decide import WORKING_ACTIONS, Base, as_reasons, blocked, decide, reason_of, retire
+from builder.plan.decide import WORKING_ACTIONS, Base, decide, retire
 from builder.plan.fingerprint import plan_digest
 from builder.plan.graph import base_of, bases_first, pinned_version, pinned_versions
+from builder.plan.outcome import as_reasons, blocked, reason_of
 from builder.plan.selection import PlanOptions, selected
 from builder.plan.situation import Situation
 

@@ -81,7 +81,7 @@ def _check(standing: PublishedVersion, destination: Destination, document: Image
     name = f"version {standing.version} at {destination.name}"
     if standing.manifest is None:
         raise BuildError(f"{name} was {FOREIGN}", code="foreign-version", where=document.place)
-    if standing.state == VersionState.UNFINISHED:
+    if not standing.is_whole:
         raise BuildError(
             f"{name} is not finished: there is nothing to promote",
             code="version-unfinished",

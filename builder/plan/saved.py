@@ -91,6 +91,7 @@ def _image(data: Mapping[str, Any]) -> ImagePlan:
             ),
             "destinations": tuple(data["destinations"]),
             "retires": tuple(data["retires"]),
+            "notes": tuple(_reason(note) for note in data.get("notes", ())),
         }
     )
 

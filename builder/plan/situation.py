@@ -61,10 +61,10 @@ class Situation:
         """Every version that this tool made and promoted, at any destination."""
         return self._ours(VersionState.PROMOTED)
 
-    def _ours(self, state: VersionState) -> Iterator[OurVersion]:
+    def _ours(self, *states: VersionState) -> Iterator[OurVersion]:
         for _, published in self.published:
             for item in published.versions:
-                if item.manifest is not None and item.state == state:
+                if item.manifest is not None and item.state in states:
                     yield OurVersion(item.version, item.manifest)
 
     def held(self, digest: str) -> OurVersion | None:
@@ -90,11 +90,13 @@ class Situation:
     @property
     def unfinished(self) -> Iterator[tuple[str, str]]:
         """What publishes of ours that did not end well left at any destination: versions and their digests."""
-        return ((item.version, item.manifest.digest) for item in self._ours(VersionState.UNFINISHED))
+        left = self._ours(VersionState.UNFINISHED, VersionState.FAILED)
+        return ((item.version, item.manifest.digest) for item in left)
 
     def taken(self, digest: str) -> Iterator[str]:
         """The versions whose numbers can't be given to this content: all at any destination, those of other tools
-        included, but for an unfinished one of the same content. That can be mended.
+        included, but for an unfinished one of the same content. That can be mended. (A number that another content
+        failed to get could be given again, but then it would mean two things in logs and records.)
         """
         versions: Iterator[PublishedVersion] = (item for _, published in self.published for item in published.versions)
         return (item.version for item in versions if not item.is_unfinished(digest))

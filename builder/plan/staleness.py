@@ -49,8 +49,10 @@ def _approved(image: ImagePlan, retires: set[str]) -> ImagePlan:
     unapproved = set(image.retires) - retires
     if not unapproved:
         return image
+    left = set(image.retires) - unapproved
     return replace(
         image,
+        action=Action.NONE if image.action == Action.RETIRE and not left else image.action,
         retires=tuple(version for version in image.retires if version in retires),
         steps=tuple(
             item
@@ -159,8 +161,10 @@ def _images(saved: Plan, fresh: Plan) -> Iterator[str]:
 def _result(image: ImagePlan) -> dict[str, str]:
     """What makes two plans of an image the same: the action, the version, and every step's digest."""
     steps = [item.step.digest for item in image.steps if item.step.identity]
+    # Which versions retention lets go is compared apart: time alone adds some
+    only_retains = image.action == Action.RETIRE and not image.is_retired
     return {
-        "action": _SAME_RESULT.get(image.action, image.action),
+        "action": "none" if only_retains else _SAME_RESULT.get(image.action, image.action),
         "version": str(image.version),
         "content": short(image.digest),
         "result": short(steps[-1]) if steps else "",

@@ -23,6 +23,7 @@ from builder.report.plan_words import (
     counts,
     legend,
     next_commands,
+    noted_images,
     opaque_steps,
     plural,
     printable,
@@ -38,6 +39,8 @@ from builder.report.plan_words import (
 # GitHub refuses comments above 65,536 characters; other systems count some characters twice
 BUDGET = 60_000
 LONGEST_HEADING = 80
+# So many notes about images that nothing happens to are shown
+FEW = 10
 # Alerts name so many images, then say how many more there are
 NAMED = 50
 # A longer line (minified files) is described instead of shown
@@ -86,7 +89,7 @@ def _head(plan: Plan, changed: Sequence[ImagePlan], presentation: Presentation, 
         yield "> [!WARNING]\n" + "\n".join(f"> **STALE** because {_text(reason)}" for reason in presentation.stale)
     deletions = [_deletion(image) for image in changed if image.retires]
     if deletions:
-        retired = sum(image.action == Action.RETIRE for image in changed)
+        retired = sum(image.is_retired for image in changed)
         count = sum(len(image.retires) for image in changed)
         first = f"> **Retires {plural(retired, 'image')}**, d" if retired else "> **D"
         yield f"> [!CAUTION]\n{first}eletes {plural(count, 'version')}{'' if retired else '**'}:\n" + _listed(deletions)
@@ -138,6 +141,12 @@ def _foot(plan: Plan, presentation: Presentation) -> Iterator[str]:
     yield f"{', '.join(facts)}. Plan {_code(plan.id)} expires {plan.expires}."
     if legend(plan):
         yield legend(plan)
+    notes = [
+        f"- {_code(image.image)}: {_text(transition(note))}" for image in noted_images(plan) for note in image.notes
+    ]
+    if notes:
+        more = [f"- and {len(notes) - FEW} more"] if len(notes) > FEW else []
+        yield "\n".join([*notes[:FEW], *more])
     command = next_commands(plan, presentation)[0]
     yield f"{'To apply' if ' apply' in command else 'To plan again'}: {_code(command)}"
 
@@ -196,6 +205,8 @@ def _diff_lines(image: ImagePlan, detail: _Detail) -> Iterator[str]:
     if len(image.reasons) > REASONS:
         yield f"# {len(image.reasons) - REASONS} more reasons"
     yield from (f"- version {version}" for version in image.retires)
+    for note in image.notes[:REASONS]:
+        yield _line(f"# note: {transition(note)}")
     if detail.steps and running(image):
         yield f"# steps {step_ranges(image)}"
         for item in running(image):

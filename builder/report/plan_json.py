@@ -52,7 +52,10 @@ def plan_document(plan: Plan, presentation: Presentation | None = None) -> dict[
         },
         "image_changes": [_image(image) for image in changed_images(plan)],
         "unchanged": [image.image for image in plan.images if image.action == Action.NONE],
-        "diagnostics": [_diagnostic(image, reason) for image in plan.blocked for reason in image.reasons],
+        "diagnostics": [
+            *(_diagnostic(image, reason, "error") for image in plan.blocked for reason in image.reasons),
+            *(_diagnostic(image, note, "note") for image in plan.images for note in image.notes),
+        ],
         "next": list(next_commands(plan, presentation)),
     }
 
@@ -130,9 +133,9 @@ def _step(item: PlannedStep) -> dict[str, Any]:
     }
 
 
-def _diagnostic(image: ImagePlan, reason: Reason) -> dict[str, Any]:
+def _diagnostic(image: ImagePlan, reason: Reason, severity: str) -> dict[str, Any]:
     return {
-        "severity": "error",
+        "severity": severity,
         "code": reason.code,
         "image": image.image,
         "summary": reason.message,

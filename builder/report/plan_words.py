@@ -67,6 +67,11 @@ class Presentation:
     applying: bool = False
 
 
+def noted_images(plan: Plan) -> list[ImagePlan]:
+    """The images that nothing happens to, and of which there is something to say all the same."""
+    return [image for image in plan.images if image.action == Action.NONE and image.notes]
+
+
 def changed_images(plan: Plan) -> list[ImagePlan]:
     """The images that something happens to, or should: in the order of `ACTIONS`, then in that of the plan."""
     ranks = {action: rank for rank, action in enumerate(ACTIONS)}
@@ -107,13 +112,16 @@ def verdict(plan: Plan) -> str:
 
 def sentence(image: ImagePlan) -> str:
     """What happens to an image, without its name: `will be rebuilt as 1.0.1`."""
+    gone = f"{plural(len(image.retires), 'version')} will be deleted"
     return {
         Action.BLOCKED: "is blocked",
-        Action.RETIRE: f"will be retired: {plural(len(image.retires), 'version')} will be deleted",
+        Action.RETIRE: f"will be retired: {gone}" if image.is_retired else f"stays at {image.current_version}: {gone}",
         Action.REBUILD: f"will be rebuilt as {image.version}",
         Action.BUILD: f"will be built as {image.version}",
         Action.ADOPT: f"was captured by an earlier run and will be published as {image.version}",
-        Action.PUBLISH: f"{image.version} will be published where it is missing",
+        Action.PUBLISH: f"{image.version} will be published where it is missing"
+        if any(item.step.kind.startswith("publish.") for item in running(image))
+        else f"{image.version} will be changed where it stands",
         Action.NONE: "is unchanged",
     }[image.action]
 

@@ -20,6 +20,7 @@ from builder.report.plan_words import (
     counts,
     legend,
     next_commands,
+    noted_images,
     opaque_steps,
     plural,
     printable,
@@ -80,6 +81,9 @@ def plan_lines(plan: Plan, presentation: Presentation, *, width: int = PIPE_WIDT
         lines += [*_overview(plan, changed, width), []]
     for image in changed:
         lines += [*_image(image, presentation, width), []]
+    for image in noted_images(plan):
+        head = [Span(SYMBOLS[image.action]), Span(f" {printable(image.image)}")]
+        lines += [*_with_place(head, sentence(image), image.place, width), *_notes(image, width), []]
     lines.append([Span(summary_line(plan))])
     if opaque_steps(plan):
         lines.append([Span(f"      {plural(opaque_steps(plan), 'step')} not previewed.")])
@@ -122,11 +126,20 @@ def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator
         yield from _section("", _steps(image), limit)
     yield from _section("changes", _changes(image), limit)
     if image.retires:
-        why = "" if image.action == Action.RETIRE else " (retention)"
+        why = "" if image.is_retired else " (retention)"
         label = [Span(" " * INDENT + "deletes".ljust(LABEL - 1))]
         yield from _wrapped(label, ", ".join(image.retires) + why, width)
     if image.action == Action.RETIRE:
         yield from _section("at", [[Span(printable(name))] for name in image.destinations], limit)
+    yield from _notes(image, width)
+
+
+def _notes(image: ImagePlan, width: int) -> Iterator[Line]:
+    for index, note in enumerate(image.notes):
+        label = Span(" " * INDENT + ("note" if index == 0 else "").ljust(LABEL - 1))
+        yield from _with_place([label], printable(transition(note)), note.place, width)
+        if note.help:
+            yield from _wrapped([Span(" " * (INDENT + LABEL - 1))], f"hint: {printable(note.help)}", width)
 
 
 def _changes(image: ImagePlan) -> list[Line]:

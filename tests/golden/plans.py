@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from builder.errors import Place
-from builder.model.observed import Blocker
+from builder.model.observed import Blocker, VersionState
 from builder.model.plan import Plan
 from builder.model.spec import RetainSpec
 from builder.report.colour import rendered
@@ -104,10 +104,30 @@ def stale() -> Golden:
     return Golden(world.plan(), Presentation(saved_as="prod.buildplan", stale=reasons))
 
 
+def kept() -> Golden:
+    """Old versions: some go, some stay although the limits let them go, one was never promoted; a change in place."""
+    limits = RetainSpec(versions=1)
+    names = ("web", "db", "app", "cache")
+    world = World([document(name) for name in names])
+    world.apply(world.plan())
+    for name in names[:3]:
+        world.replace(document(name, prepare=WEB[:1]))
+    world.apply(world.plan())
+    for name in names[:3]:
+        world.replace(document(name, prepare=WEB[:1], retain=limits))
+    world.set_in_use("gallery", "db", "1.0.0", "scale set front and 2 more")
+    world.set_state("gallery", "app", "1.0.0", VersionState.HELD)
+    world.updates["mirror"] = ("regions",)
+    world.replace(document("cache", to=["gallery", "mirror"]))
+    world.apply(world.plan(include=["cache"]))
+    return Golden(world.plan(), Presentation())
+
+
 PLANS: dict[str, Callable[[], Golden]] = {
     "first-build": first_build,
     "unchanged": unchanged,
     "edited-script": edited_script,
     "everything": everything,
     "stale": stale,
+    "kept": kept,
 }

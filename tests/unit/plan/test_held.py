@@ -1,5 +1,7 @@
 """Versions that are held back until their tests have passed, unfinished ones, and what changes without a rebuild."""
 
+import pytest
+
 from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.spec import RetainSpec
@@ -97,6 +99,58 @@ def test_an_unfinished_version_of_another_content_is_passed_by():
     image = only(found.plan())
     assert (image.action, image.reasons[0].code) == (Action.BLOCKED, "version-exists")
     assert "unfinished" in image.reasons[0].message
+
+
+def test_a_failed_version_gives_its_number_to_any_content_that_asks_for_it_by_name():
+    found = world()
+    found.apply(found.plan())
+    found.set_state("gallery", "web", "1.0.0", VersionState.FAILED)
+    assert only(found.plan()).version == "1.0.0", "the same content mends it"
+    found.replace(document("web", prepare=APACHE))
+    assert only(found.plan()).version == "1.0.1"
+    found.replace(document("web", prepare=APACHE, version="1.0.0"))
+    image = only(found.plan())
+    assert (image.action, image.version) == (Action.BUILD, "1.0.0")
+
+
+def test_a_failed_version_of_another_content_beside_a_good_one_is_missing():
+    found = world(to=("one", "two"))
+    found.apply(found.plan())
+    found.replace(document("web", prepare=APACHE, to=("one", "two")))
+    found.apply(found.plan())
+    found.set_state("two", "web", "1.0.1", VersionState.FAILED)
+    found.set_digest("two", "web", "1.0.1", "sha256:other")
+    image = only(found.plan())
+    assert (image.action, image.destinations) == (Action.PUBLISH, ("two",))
+
+
+LEFT = (
+    (VersionState.HELD, "version_held", "was never promoted", "build promote web 1.0.0"),
+    (VersionState.UNFINISHED, "version_unfinished", "is unfinished", "delete it there"),
+    (VersionState.FAILED, "version_failed", "is what a failed publish left", "delete it there"),
+)
+
+
+@pytest.mark.parametrize(("state", "code", "words", "help"), LEFT)
+def test_a_version_of_an_older_spec_that_nobody_can_take_is_noted(state, code, words, help):
+    found = world()
+    found.apply(found.plan())
+    found.replace(document("web", prepare=APACHE))
+    found.apply(found.plan())
+    assert only(found.plan()).notes == ()
+    found.set_state("gallery", "web", "1.0.0", state)
+    image = only(found.plan())
+    (note,) = image.notes
+    assert (image.action, note.code) == (Action.NONE, code)
+    assert words in note.message
+    assert help in note.help
+
+
+def test_changes_come_before_the_tests_of_a_version_that_is_held():
+    found = held()
+    found.updates["gallery"] = ("regions",)
+    kinds = [item.step.kind for item in only(found.plan()).steps]
+    assert kinds == ["update.regions.memory", "provision", "promote.memory"]
 
 
 def test_a_rebuild_that_ended_unfinished_is_published_again_under_its_number():

@@ -444,12 +444,58 @@ class TestRetiring:
         assert world.versions("web") == ["1.0.1", "1.0.2"]
         assert not world.plan().has_changes
 
-    def test_a_lower_limit_alone_deletes_nothing(self):
+    def test_a_lower_limit_alone_is_a_plan_of_deletions(self):
+        world = published(to=["gallery", "mirror"])
+        world.replace(document("web", prepare=APACHE, to=["gallery", "mirror"]))
+        world.apply(world.plan())
+        world.replace(document("web", prepare=APACHE, to=["gallery", "mirror"], retain=RetainSpec(versions=1)))
+        plan = world.plan()
+        image = only(plan)
+        assert (image.action, image.retires, image.version, image.current_version) == (
+            Action.RETIRE, ("1.0.0",), None, "1.0.1",
+        )  # fmt: skip
+        assert not image.is_retired
+        assert [item.step.kind for item in image.steps] == ["retire.memory"] * 2
+        assert image.destinations == ("gallery", "mirror")
+        assert [reason.code for reason in image.reasons] == ["retention"]
+        world.apply(plan)
+        assert world.versions("web") == ["1.0.1"]
+        assert not world.plan().has_changes
+
+    def test_a_deletion_that_failed_is_planned_again(self):
+        limits = RetainSpec(versions=1)
+        world = published(retain=limits)
+        world.replace(document("web", prepare=APACHE, retain=limits))
+        plan = world.plan()
+        image = plan.images[0]
+        kept = tuple(item for item in image.steps if item.step.kind != "retire.memory")
+        world.apply(replace(plan, images=(replace(image, steps=kept),)))
+        assert world.versions("web") == ["1.0.0", "1.0.1"]
+        assert only(world.plan()).retires == ("1.0.0",)
+
+    def test_a_version_that_is_used_stays_and_the_plan_says_why(self):
+        limits = RetainSpec(versions=1)
+        world = published(retain=limits)
+        world.replace(document("web", prepare=APACHE, retain=limits))
+        world.set_in_use("gallery", "web", "1.0.0", "scale set front")
+        for _ in range(2):
+            image = only(world.plan())
+            assert image.retires == ()
+            assert [(note.code, note.message) for note in image.notes] == [
+                ("version_kept", "version 1.0.0 at gallery stays: it is kept by scale set front")
+            ]
+            world.apply(world.plan())
+        assert image.action == Action.NONE
+        world.set_in_use("gallery", "web", "1.0.0", "")
+        assert only(world.plan()).retires == ("1.0.0",)
+
+    def test_what_stands_on_an_image_whose_old_versions_go_is_left_alone(self):
         world = published()
         world.replace(document("web", prepare=APACHE))
+        world.documents.append(document("app", source={"image": {"name": "web"}}, to=["other"]))
         world.apply(world.plan())
         world.replace(document("web", prepare=APACHE, retain=RetainSpec(versions=1)))
-        assert not world.plan().has_changes
+        assert actions(world.plan()) == {"web": "retire", "app": "none"}
 
     def test_a_retired_image_loses_all_versions_that_are_ours(self):
         world = published(to=["gallery", "mirror"])

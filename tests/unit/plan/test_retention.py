@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.model.artifact import Inventory, Manifest
-from builder.model.observed import PublishedVersion
+from builder.model.observed import PublishedVersion, VersionState
 from builder.model.spec import RetainSpec
-from builder.plan.retention import retiring
+from builder.plan.retention import retention
 from builder.plan.versions import order
 from tests.unit.plan.world import NOW
 
@@ -16,6 +16,10 @@ MANIFEST = Manifest(
     image="web", version="", digest="", created="", tool="", run="", generalized=True, kind="vmImage",
     architecture="x64", generation=2, source={}, steps=(), disks=(), recorded_inventory=Inventory().as_dict(),
 )  # fmt: skip
+
+
+def retiring(*args, **named):
+    return retention(*args, **named).go
 
 
 def published(version: str, *, age: float = 0, ours: bool = True, passed: bool = True, created: str | None = None):
@@ -62,6 +66,32 @@ def test_a_version_that_another_image_names_stays():
 def test_publishing_below_the_newest_keeps_the_newest_good_one():
     versions = [published("2.0.0", age=90), published("2.0.1", age=80, passed=False)]
     assert retiring(versions, "1.4.2", RetainSpec(days=1), now=NOW) == ("2.0.1",)
+
+
+def test_what_stays_against_the_limits_is_told_with_the_reason():
+    versions = [
+        published("1.0.0"),
+        replace(published("1.0.1"), in_use="scale set front"),
+        published("1.0.2"),
+        replace(published("1.0.3"), in_use="scale set back"),
+    ]
+    found = retention(versions, "1.0.4", RetainSpec(versions=2), now=NOW, pinned={"1.0.2"})
+    assert found.go == ("1.0.0",)
+    assert found.stay == (("1.0.1", "it is kept by scale set front"), ("1.0.2", "another image stands on it"))
+
+
+def test_a_broken_version_keeps_no_place_from_one_that_is_whole():
+    versions = [published("1.0.0"), published("1.0.1"), replace(published("1.0.2"), broken=True)]
+    assert retiring(versions, "1.0.3", RetainSpec(versions=2), now=NOW) == ("1.0.0",)
+    assert retiring(versions, "1.0.3", RetainSpec(versions=1), now=NOW) == ("1.0.0", "1.0.1", "1.0.2")
+
+
+def test_what_failed_publishes_left_below_goes_and_takes_no_place():
+    states = [("1.0.0", VersionState.FAILED), ("1.0.2", VersionState.UNFINISHED), ("1.0.3", VersionState.HELD),
+              ("1.0.5", VersionState.FAILED)]  # fmt: skip
+    versions = [published("1.0.1"), *(replace(published(version), state=state) for version, state in states)]
+    assert retiring(versions, "1.0.4", RetainSpec(versions=2), now=NOW) == ("1.0.0",)
+    assert retiring(versions, "1.0.4", None, now=NOW) == ()
 
 
 @given(

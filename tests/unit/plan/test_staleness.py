@@ -154,3 +154,18 @@ def test_time_may_retire_more_but_not_less():
     assert [item.step.kind for item in carried_out.steps] == [item.step.kind for item in early.images[0].steps]
     with pytest.raises(PlanStale, match=r"version 1\.0\.0 should stay now"):
         check(replace(late, expires=early.expires), early, now=NOW)
+
+
+def test_versions_that_only_time_made_too_old_are_not_deleted_by_a_plan_without_them():
+    limits = RetainSpec(days=2)
+    world = World([document("web", retain=limits)])
+    world.apply(world.plan())
+    world.replace(document("web", retain=limits, generalize=False))
+    world.apply(world.plan())
+    early = world.plan()
+    world.now += timedelta(days=2, hours=1)
+    late = world.plan()
+    assert (early.images[0].action, late.images[0].action) == ("none", "retire")
+    check(early, late, now=NOW)
+    carried_out = approved(early, late).images[0]
+    assert (carried_out.action, carried_out.steps, carried_out.retires) == ("none", (), ())

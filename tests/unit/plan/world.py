@@ -219,6 +219,19 @@ class World:
         held = self.galleries[gallery][image]
         held[:] = [replace(item, state=state) if item.version == version else item for item in held]
 
+    def set_digest(self, gallery: str, image: str, version: str, digest: str) -> None:
+        held = self.galleries[gallery][image]
+        held[:] = [
+            replace(item, manifest=replace(item.manifest, digest=digest))
+            if item.version == version and item.manifest is not None
+            else item
+            for item in held
+        ]
+
+    def set_in_use(self, gallery: str, image: str, version: str, user: str) -> None:
+        held = self.galleries[gallery][image]
+        held[:] = [replace(item, in_use=user) if item.version == version else item for item in held]
+
     def add_foreign(self, gallery: str, image: str, version: str) -> None:
         self._add(gallery, image, PublishedVersion(version, None, f"{gallery}/{image}/{version}"))
 
