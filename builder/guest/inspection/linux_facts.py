@@ -15,6 +15,7 @@ from builder.disk.tree import GuestTree
 from builder.disk.volumes import Volume
 from builder.guest.inspection import initramfs
 from builder.guest.inspection.boot_lines import SMALL, BootLine, boot_lines
+from builder.guest.inspection.unpacking import Unreadable
 from builder.guest.inventory import kernels, services
 
 AGENTS = ("/usr/sbin/waagent", "/usr/bin/waagent", "/usr/local/sbin/waagent")
@@ -127,7 +128,7 @@ def _kernel(tree: GuestTree, release: str) -> KernelFacts:
     try:
         with tree.opened(path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
             return KernelFacts(release, modules, built_in, path, initramfs.module_names(file))
-    except initramfs.Unreadable as error:
+    except Unreadable as error:
         return KernelFacts(release, modules, built_in, path, None, error.message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from builder.disk.mounts import loop_device, mounted
 from builder.disk.partitions import TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, TYPE_SWAP, GptPartition, read_table, write_gpt
 from builder.guest.inspection.initramfs import module_names
 from builder.guest.inspection.inspecting import inspect_disk
+from builder.guest.inspection.unpacking import Unreadable
 from tests.integration.disk.conftest import as_layer, gpt_disk, root_files, wait_until_nothing_is_left
 
 MIB = 1024 * 1024
@@ -317,20 +319,31 @@ def test_without_root_bytes_are_looked_at(open_folder: Path, raw: Path, capsys: 
     assert sorted(path.name for path in open_folder.iterdir()) == ["disk.qcow2", "disk.vhd"]
 
 
-@pytest.mark.parametrize("program", ["zstd -q", "lz4 -l -q"])
-def test_an_initramfs_that_a_program_unpacks(tmp_path: Path, program: str) -> None:
-    (tmp_path / "kernel").mkdir()
-    (tmp_path / "kernel/hv_vmbus.ko.xz").write_bytes(b"driver")
-    archive = tmp_path / "plain"
-    names = b"kernel\nkernel/hv_vmbus.ko.xz\n"
-    with archive.open("wb") as file:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=names, stdout=file, cwd=tmp_path, check=True)
-    packed = tmp_path / "packed"
-    subprocess.run([*program.split(), str(archive), str(packed)] if "lz4" in program else
-                   [*program.split(), str(archive), "-o", str(packed)], check=True)  # fmt: skip
-    # Microcode stands before it, as it is
-    microcode = archive.read_bytes().replace(b"hv_vmbus.ko.xz", b"genuineinte.bi")
-    both = tmp_path / "both"
-    both.write_bytes(microcode + bytes(-len(microcode) % 512) + packed.read_bytes())
-    with both.open("rb") as file:
-        assert module_names(file) == {"hv_vmbus"}
+def packed(folder: Path, module: str, program: str) -> bytes:
+    """An archive with one module, packed by a program."""
+    (folder / "kernel").mkdir(parents=True)
+    (folder / f"kernel/{module}.ko.xz").write_bytes(b"driver" * 100)
+    names = f"kernel\nkernel/{module}.ko.xz\n".encode()
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=names, cwd=folder, check=True,
+                             capture_output=True).stdout  # fmt: skip
+    return subprocess.run(program.split(), input=archive, check=True, capture_output=True).stdout
+
+
+PROGRAMS = ["zstd -q -c", "zstd -q -c --no-check --long=31", "lz4 -l -q -c", "xz -c --check=crc32", "cat"]
+
+
+@pytest.mark.parametrize("first", PROGRAMS)
+@pytest.mark.parametrize("second", [*PROGRAMS, "lz4 -q -c", "gzip -c"])
+def test_an_initramfs_of_several_archives(tmp_path: Path, first: str, second: str) -> None:
+    before, after = packed(tmp_path / "1", "hv_vmbus", first), packed(tmp_path / "2", "nvme", second)
+    for padding in (-len(before) % 512, 0 if "lz4" not in first else 4):
+        data = before + bytes(padding) + after
+        assert module_names(io.BytesIO(data)) == {"hv_vmbus", "nvme"}
+    assert module_names(io.BytesIO(before + after + bytes(512))) == {"hv_vmbus", "nvme"} or second == "lz4 -q -c"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_initramfs_that_was_cut_off(tmp_path: Path, program: str) -> None:
+    data = packed(tmp_path / "1", "hv_vmbus", program)
+    with pytest.raises(Unreadable):
+        module_names(io.BytesIO(data[:-100]))

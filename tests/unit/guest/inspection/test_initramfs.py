@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.guest.inspection.initramfs import Unreadable, module_names
+from builder.guest.inspection.initramfs import IMAGES, module_names
+from builder.guest.inspection.unpacking import Unreadable
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
@@ -58,6 +59,30 @@ def test_every_compression(pack: str, before: bytes, after: bytes) -> None:
 def test_modules_that_stand_before_the_compressed_archive() -> None:
     data = MICROCODE + padded(named(["lib/modules/nvme.ko"])) + gzip.compress(named(MODULES))
     assert module_names(io.BytesIO(data)) == {"nvme", "hv_vmbus", "hv_storvsc"}
+
+
+@pytest.mark.parametrize("first", PACKERS)
+@pytest.mark.parametrize("second", PACKERS)
+@pytest.mark.parametrize("pad", [bytes, padded])
+def test_archives_one_after_the_other(first: str, second: str, pad: Callable[[bytes], bytes]) -> None:
+    """What people append to an initramfs (`cat drivers.cpio.gz >> initrd.img`) the kernel unpacks, too."""
+    data = pad(PACKERS[first](named(["a/nvme.ko"]))) + PACKERS[second](named(MODULES))
+    assert module_names(io.BytesIO(data)) == {"nvme", "hv_vmbus", "hv_storvsc"}
+
+
+def test_what_stands_after_the_last_archive_is_passed_by() -> None:
+    assert module_names(io.BytesIO(gzip.compress(named(MODULES)) + b"a signature")) == {"hv_vmbus", "hv_storvsc"}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_modules_in_an_image_are_not_told_to_be_missing(image: str) -> None:
+    with pytest.raises(Unreadable, match="in an image within it"):
+        module_names(io.BytesIO(lzma.compress(named(["lib/modules/6.1/loop.ko", image]))))
+
+
+def test_endless_zeros() -> None:
+    with pytest.raises(Unreadable, match="too many zeros"):
+        module_names(io.BytesIO(gzip.compress(named(MODULES) + bytes(100_000_000))))
 
 
 def test_several_archives_in_a_compressed_one() -> None:
