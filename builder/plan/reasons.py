@@ -55,6 +55,16 @@ def reasons_for(manifest: Manifest, steps: Sequence[Step], kinds: KindRegistry, 
     used for what stands nowhere in the spec any more. The result is never empty: callers know that a digest differs.
     """
     old, new = _recorded(manifest), _current(steps)
+    if not old:
+        # Every image has a source: what tells of no step at all is what the tags of a version tell
+        return (
+            Reason(
+                "step_changed",
+                "what changed is not known here: its manifest is not in these records",
+                place,
+                help="`records` of build.yaml keeps manifests where every checkout can read them",
+            ),
+        )
     found = tuple(_compare(old, new, kinds, place))
     if found:
         return found

@@ -48,11 +48,13 @@ def _version(item: PublishedVersion) -> dict[str, Any]:
         "version": item.version,
         "location": item.location,
         "foreign": False,
+        "state": "broken" if item.broken else str(item.state),
         "created": manifest.created,
         "digest": manifest.digest,
         "run": manifest.run,
         "size": sum(disk.size for disk in manifest.disks),
-        "data_bytes": sum(disk.data_bytes for disk in manifest.disks),
+        # What only tags tell of has no number here
+        "data_bytes": sum(disk.data_bytes for disk in manifest.disks) or None,
         "disks": len(manifest.disks),
         "tests": {"passed": sum(bool(test.get("passed")) for test in manifest.tests), "total": len(manifest.tests)},
     }
@@ -70,23 +72,30 @@ def versions_text(document: Mapping[str, Any]) -> str:
         if not held["versions"]:
             lines.append("  no versions yet")
             continue
-        rows = [("VERSION", "CREATED", "DIGEST", "DATA", "TESTS", "LOCATION"), *map(_row, held["versions"])]
+        rows = [("VERSION", "CREATED", "DIGEST", "DATA", "STATE", "TESTS", "LOCATION"), *map(_row, held["versions"])]
         lines += _table(rows)
     return "\n".join(lines) + "\n"
 
 
 def _row(version: Mapping[str, Any]) -> tuple[str, ...]:
     if version["foreign"]:
-        return (version["version"], FOREIGN, "", "", "", version["location"])
+        return (version["version"], FOREIGN, "", "", "", "", version["location"])
     tests = version["tests"]
     return (
         version["version"],
         version["created"],
         short(version["digest"]),
-        f"{bytes_text(version['data_bytes'])} of {bytes_text(version['size'])}",
+        _data(version),
+        version["state"],
         f"{tests['passed']} of {tests['total']} passed" if tests["total"] else "none",
         version["location"],
     )
+
+
+def _data(version: Mapping[str, Any]) -> str:
+    """What the disks hold, of their size; a cloud doesn't tell what they hold."""
+    size = bytes_text(version["size"])
+    return f"{bytes_text(version['data_bytes'])} of {size}" if version["data_bytes"] else size
 
 
 def overview_document(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from builder.errors import Place
@@ -244,7 +246,7 @@ def test_a_manifest_that_says_too_little_is_still_a_reason():
     held.clear()
     world.publish("gallery", "web", "1.0.0", "sha256:" + "0" * 64, [])
     assert manifest is not None
-    assert reasons(world)[0][0] == "step_added"
+    assert reasons(world)[0][1].startswith("what changed is not known here")
     world.galleries["gallery"]["web"][0].manifest.__dict__["steps"] = manifest.steps
     assert reasons(world) == [
         (
@@ -255,3 +257,16 @@ def test_a_manifest_that_says_too_little_is_still_a_reason():
             None,
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "told", [(), ({"stage": "", "kind": "", "title": "", "inputs": {"rebuild": "1.0.0"}, "files": []},)]
+)
+def test_what_only_tags_tell_of_is_compared_with_nothing(told):
+    world = built()
+    (item,) = world.galleries["gallery"]["web"]
+    world.galleries["gallery"]["web"] = [replace(item, manifest=replace(item.manifest, steps=told, digest="sha256:0"))]
+    (found,) = world.plan().images[0].reasons
+    assert (found.code, found.before) == ("step_changed", None)
+    assert found.message == "what changed is not known here: its manifest is not in these records"
+    assert "records" in found.help

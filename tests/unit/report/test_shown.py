@@ -5,7 +5,7 @@ import pytest
 
 from builder.errors import Place
 from builder.model.artifact import ManifestDisk
-from builder.model.observed import FOREIGN, Blocker, Published
+from builder.model.observed import FOREIGN, Blocker, Published, VersionState
 from builder.report.shown import (
     overview_document,
     overview_text,
@@ -40,6 +40,17 @@ def test_versions_newest_first_and_foreign_ones_marked():
     assert " ".join(rows[0]) == f"3.0.0 {FOREIGN} gallery/web/3.0.0"
     assert rows[1][:3] == ["1.0.0", "2026-11-23T04:10:02+00:00", "abababababab"]
     assert rows[1][-5:] == ["2", "of", "2", "passed", "gallery/web/1.0.0"]
+
+
+def test_what_is_not_known_is_no_number_and_a_version_that_waits_says_so():
+    held = a_gallery()
+    ours = held.versions[0]
+    disks = (ManifestDisk("os", None, GIB, "", 0),)
+    seen = replace(ours, manifest=replace(ours.manifest, disks=disks), state=VersionState.HELD)
+    document = versions_document("web", [replace(held, versions=(seen, replace(seen, broken=True)))])
+    assert [version["data_bytes"] for version in document["destinations"][0]["versions"]] == [None, None]
+    rows = [line.split() for line in versions_text(document).splitlines()[2:]]
+    assert [" ".join(row[3:6]) for row in rows] == ["1.0 GiB broken", "1.0 GiB held"]
 
 
 def test_versions_as_data():
