@@ -17,9 +17,10 @@ BUILD = [sys.executable, "-m", "builder"]
 
 @dataclass(frozen=True)
 class Timing:
-    """One run of a command: wall seconds, and peak memory of the largest single process in MiB."""
+    """One run of a command: wall and processor seconds, and peak memory of the largest single process in MiB."""
 
     seconds: float
+    cpu: float
     peak_mib: float
 
 
@@ -36,7 +37,7 @@ def timed(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, 
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)} failed ({process.returncode}):\n{output[-4000:]}")
-    return Timing(seconds, usage.ru_maxrss / 1024)
+    return Timing(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 class Table:
@@ -53,13 +54,14 @@ class Table:
         return statistics.median(run.seconds for run in self.runs[name])
 
     def show(self, reference: str) -> None:
-        print("| what | median s | all s | peak MiB | ratio |")
-        print("|---|---|---|---|---|")
+        print("| what | median s | all s | CPU s | peak MiB | ratio |")
+        print("|---|---|---|---|---|---|")
         for name, runs in self.runs.items():
             ratio = self.median(name) / self.median(reference)
             every = " / ".join(f"{run.seconds:.2f}" for run in runs)
+            cpu = statistics.median(run.cpu for run in runs)
             peak = max(run.peak_mib for run in runs)
-            print(f"| {name} | {self.median(name):.2f} | {every} | {peak:.0f} | {ratio:.2f} |")
+            print(f"| {name} | {self.median(name):.2f} | {every} | {cpu:.1f} | {peak:.0f} | {ratio:.2f} |")
 
 
 def base_disk(folder: Path, size: int = 4 << 30) -> Path:

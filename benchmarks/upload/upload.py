@@ -1,10 +1,11 @@
 """Uploads of mostly empty fixed VHDs to Azurite: build, azcopy, azure-cli, the SDK's own upload_blob, in turn.
 
-azcopy is the npm package @azure-tools/azcopy-linux (`--azcopy` is its program; Debian's libsecret-1-0 has to be there).
-Azurite and azure-cli are where tests/azure/install puts them (AZURE_TEST_TOOLS). Each upload is a whole process, into
-an Azurite that was just started; what azcopy and build stored is compared with the file once.
+Each upload is a whole process, into an Azurite that was just started. What build and azcopy stored is compared with the
+file once. The slow ways run only `--slow-runs` times.
 
-    .venv/bin/python -m benchmarks.upload.upload --azcopy PATH --runs 3
+    tests/azure/install
+    npm install --prefix .tools/azcopy @azure-tools/azcopy-linux    # needs Debian's libsecret-1-0
+    .venv/bin/python -m benchmarks.upload.upload --runs 5 --slow-runs 1
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,60 +31,76 @@ from tests.azure.blobs import ACCOUNT, KEY, Blobs
 GIB = 1 << 30
 DATA = 600_000_000
 TOOLS = Path(os.environ.get("AZURE_TEST_TOOLS") or ROOT / ".tools")
+AZCOPY = TOOLS / "azcopy/node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64"
 CONTAINER = "disks"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+Command = tuple[Sequence[str], Mapping[str, str]]
 
 
 def main() -> None:
-    """Measure and print a table for each size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--azcopy", type=Path, required=True)
+    """Measure, and print a table for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--slow-runs", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 30], help="GiB")
-    parser.add_argument("--only", nargs="+", default=list(WAYS))
+    parser.add_argument("--only", nargs="+", default=list(WAYS), choices=list(WAYS))
     given = parser.parse_args()
+    if AZCOPY.exists():
+        AZCOPY.chmod(0o755)  # npm's package has it without
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         for gib in given.sizes:
             disk = make_disk(folder / f"disk-{gib}.vhd", gib * GIB)
             table = Table()
+            service: dict[str, list[float]] = {way: [] for way in given.only}
             for run in range(given.runs):
                 for way in given.only:
-                    measure(table, way, disk, folder, given.azcopy, check=run == 0)
+                    if way in QUICK or run < given.slow_runs:
+                        service[way].append(measure(table, way, disk, folder, check=run == 0))
             print(f"\n{gib} GiB, {DATA // 1_000_000} MB of data\n")
             table.show("build")
+            spent = ", ".join(f"{way} {statistics.median(seconds):.1f}" for way, seconds in service.items())
+            print(f"\nAzurite's own CPU seconds, median: {spent}", flush=True)
             disk.unlink()
 
 
-def measure(table: Table, way: str, disk: Path, folder: Path, azcopy: Path, *, check: bool) -> None:
-    """One upload by `way` into an Azurite of its own."""
+def measure(table: Table, way: str, disk: Path, folder: Path, *, check: bool) -> float:
+    """One upload by `way` into an Azurite of its own. Returns the CPU seconds that Azurite needed for it."""
     with (
         tempfile.TemporaryDirectory(prefix="azurite-", dir=folder) as home,
-        Blobs.start(TOOLS / "node", Path(home)) as it,
+        Blobs.start(TOOLS / "node", Path(home)) as blobs,
     ):
-        it.request("PUT", CONTAINER, {"restype": "container"})
+        blobs.request("PUT", CONTAINER, {"restype": "container"})
         path = f"{CONTAINER}/disk.vhd"
-        command, env = WAYS[way](it, path, disk, azcopy)
+        command, env = WAYS[way](blobs, path, disk)
         quiet = {"AZCOPY_LOG_LOCATION": home, "AZCOPY_JOB_PLAN_LOCATION": home, "AZURE_CONFIG_DIR": home}
+        before = cpu_seconds(blobs.process)
         table.add(way, timed(command, cwd=ROOT, env={**quiet, **env}))
-        if check:
-            compare(PageBlob(f"{it.endpoint}/{path}", credential=AzureNamedKeyCredential(ACCOUNT, KEY)), disk)
+        spent = cpu_seconds(blobs.process) - before
+        if check and way in QUICK:
+            compare(PageBlob(f"{blobs.endpoint}/{path}", credential=AzureNamedKeyCredential(ACCOUNT, KEY)), disk)
+        return spent
 
 
-Command = tuple[Sequence[str], Mapping[str, str]]
+def cpu_seconds(process: int) -> float:
+    """The processor time of a process that runs, of all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def by_build(blobs: Blobs, path: str, disk: Path, azcopy: Path) -> Command:
+def by_build(blobs: Blobs, path: str, disk: Path) -> Command:
     """Build's upload."""
     return [sys.executable, "-m", "benchmarks.upload.ours", f"{blobs.endpoint}/{path}", str(disk)], {}
 
 
-def by_azcopy(blobs: Blobs, path: str, disk: Path, azcopy: Path) -> Command:
-    """With a signature: azcopy takes no account keys."""
+def by_azcopy(blobs: Blobs, path: str, disk: Path) -> Command:
+    """With a signature: azcopy takes no account keys. It can't tell an emulator from a web server by itself."""
     options = ["--blob-type", "PageBlob", "--from-to", "LocalBlob", "--output-level", "essential"]
-    return [str(azcopy), "copy", str(disk), blobs.sas(path, "rcw"), *options], {}
+    return [str(AZCOPY), "copy", str(disk), blobs.sas(path, "rcw"), *options], {}
 
 
-def by_cli(blobs: Blobs, path: str, disk: Path, azcopy: Path) -> Command:
+def by_cli(blobs: Blobs, path: str, disk: Path) -> Command:
     """The azure-cli command that its documentation shows."""
     connection = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={blobs.endpoint};"
     az = [str(TOOLS / "azure-cli/bin/python"), "-m", "azure.cli", "storage", "blob", "upload", "--type", "page"]
@@ -90,21 +108,22 @@ def by_cli(blobs: Blobs, path: str, disk: Path, azcopy: Path) -> Command:
     return [*az, *words], {"AZURE_STORAGE_CONNECTION_STRING": connection, "AZURE_CORE_COLLECT_TELEMETRY": "no"}
 
 
-def by_sdk(threads: int) -> Callable[[Blobs, str, Path, Path], Command]:
+def by_sdk(threads: int) -> Callable[[Blobs, str, Path], Command]:
     """`upload_blob` with so many calls side by side."""
-    return lambda blobs, path, disk, azcopy: (
+    return lambda blobs, path, disk: (
         [sys.executable, "-m", "benchmarks.upload.sdk", f"{blobs.endpoint}/{path}", str(disk), str(threads)],
         {},
     )
 
 
-WAYS: dict[str, Callable[[Blobs, str, Path, Path], Command]] = {
+WAYS: dict[str, Callable[[Blobs, str, Path], Command]] = {
     "build": by_build,
     "azcopy": by_azcopy,
     "azure-cli": by_cli,
     "upload_blob": by_sdk(1),
     "upload_blob, 8 side by side": by_sdk(8),
 }
+QUICK = ("build", "azcopy")
 
 
 def make_disk(target: Path, size: int) -> Path:

@@ -44,6 +44,7 @@ READY_SECONDS = 60
 @dataclass
 class Blobs:
     endpoint: str
+    process: int = 0
     _grants: dict[str, tuple[str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,7 +63,7 @@ class Blobs:
             )
         try:
             _wait_for(port, process)
-            yield cls(f"http://127.0.0.1:{port}/{ACCOUNT}")
+            yield cls(f"http://127.0.0.1:{port}/{ACCOUNT}", process.pid)
         finally:
             process.terminate()
             process.wait(30)
