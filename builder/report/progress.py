@@ -155,9 +155,9 @@ class Running:
         return f"{step.started.image} " if self.several else ""
 
     def line(self, step: RunningStep, of: str = "") -> str:
-        """A step under way: for how long, and what it said last. `of` follows its number."""
+        """A step under way: for how long, and what it said last, which may be cut. `of` follows its number."""
         passed = seconds_text(time.monotonic() - step.since)
-        line = f"  {self.named(step)}… {step.started.index:>2}{of}  {step.started.title}  {passed}"
+        line = f"  {self.named(step)}… {step.started.index:>2}{of}  {passed:>8}  {step.started.title}"
         return f"{line}  │ {step.text}" if step.text else line
 
 
@@ -224,7 +224,9 @@ class Live(Progress):
         with self._lock:
             line = self._running.hear(event)
         if line is not None:
-            self._console.print(line, markup=False, style="red" if isinstance(event, StepFailed) else None)
+            # A terminal folds what is too long and copies it whole: places of versions are long
+            style = "red" if isinstance(event, StepFailed) else None
+            self._console.print(line, markup=False, soft_wrap=True, style=style)
 
     def _draw(self) -> Any:  # noqa: ANN401 - a Rich renderable
         from rich.text import Text

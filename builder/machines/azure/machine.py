@@ -66,7 +66,8 @@ class AzureMachine:
 
     def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
         """The steps of prepare (the source first), generalize, capture and test."""
-        return all_steps(image, facts.source, facts.traits.where)
+        where = facts.traits.where
+        return all_steps(image, facts.source, "" if where == UNKNOWN_REGION else where)
 
     def preflight(self, image: ImageSpec) -> None:
         """Sign in: raises BuildError when nobody can. All else was looked at when the plan was made."""

@@ -14,6 +14,7 @@ from builder.guest.kinds.common import file_input
 
 # Imported for the kinds that they register: digests cover their versions
 from builder.machines.azure import capture, kinds, tests  # noqa: F401
+from builder.machines.azure.names import kept_group
 from builder.machines.azure.resolved import (
     CAPTURE,
     DISKS,
@@ -45,12 +46,20 @@ def all_steps(image: ImageSpec, source: Mapping[str, Any], where: str = "") -> l
         # The backup that must precede what can't be undone
         first[-1] = replace(first[-1], kept=True)
         first.append(replace(_generalize_step(image, prepare), kept=False))
+    first = [_with_checkpoint(step, image, where) if step.kept else step for step in first]
     return [*first, capture_step(image), *test_steps(image)]
 
 
 def _kept_as_written(step: Step, choice: Choice) -> Step:
     """Checkpoints cost money in the cloud: they are kept where the spec says so."""
     return replace(step, kept=bool(choice.values.get("checkpoint")))
+
+
+def _with_checkpoint(step: Step, image: ImageSpec, where: str) -> Step:
+    """A step that leaves a checkpoint, which costs money until it expires: a plan shows that."""
+    group = kept_group(where, image.machine.values.get("resourceGroup") or "") if where else ""
+    detail = "until it expires" + (f", in resource group {group}" if group else "")
+    return replace(step, changes=(*step.changes, Change("create", "checkpoint", f"after “{step.title}”", detail)))
 
 
 def source_step(image: ImageSpec, source: Mapping[str, Any], where: str = "") -> Step:
@@ -136,7 +145,7 @@ def capture_step(image: ImageSpec) -> Step:
         kind=CAPTURE,
         title=f"capture {CAPTURED[image.capture]}, {'generalized' if image.generalize else 'specialized'}",
         inputs={"kind": image.capture, "generalized": image.generalize is not None},
-        changes=tuple(Change("create", "snapshot", name) for name in disks),
+        changes=tuple(Change("create", "snapshot", name, "until it is published") for name in disks),
         place=image.place("capture"),
         checkpoint=True,
         kept=False,

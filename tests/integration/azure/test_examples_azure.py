@@ -95,7 +95,13 @@ def test_every_example_is_in_the_list() -> None:
 
 def check_that_the_plan_says_what_will_be_done_and_writes_nothing(applied: Applied) -> None:
     assert applied.plan.returncode == 2, applied.plan.stdout + applied.plan.stderr
-    assert "Plan: 6 to build." in applied.plan.stdout
+    said = applied.plan.stdout
+    assert "Plan: 6 to build." in said
+    # What a reviewer asks: where, what costs money afterwards, who gets it when
+    assert "+ virtual machine build VM  Standard_D2s_v5 or Standard_D2as_v5 in westeurope\n" in said
+    kept = "until it expires, in resource group build-checkpoints-westeurope"
+    assert f"+ checkpoint after “script scripts/harden.sh”  {kept}\n" in said
+    assert "replicas in westeurope (2), northeurope (1); not the latest before its tests have passed\n" in said
     assert applied.written_by_plans == []
 
 

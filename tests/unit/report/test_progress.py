@@ -89,7 +89,7 @@ def test_a_long_silence_is_broken_by_what_is_under_way(monkeypatch: pytest.Monke
         listener(StepOutput(image="web", index=2, line="Setting up nginx"))
         assert beat.wait(10)
     lines = [line for line in out.getvalue().splitlines() if "│" in line]
-    assert lines[0] == "  …  2  install nginx  0.0 s  │ Setting up nginx"
+    assert lines[0] == "  …  2     0.0 s  install nginx  │ Setting up nginx"
 
 
 def test_every_event_is_a_json_object() -> None:
@@ -121,6 +121,16 @@ def test_the_live_line_leaves_what_plain_output_leaves(monkeypatch: pytest.Monke
         "  web 1.0.0 done in 1:20 min: gallery/web/1.0.0",
         "Apply: 1 done, 2 unchanged, 0 failed in 1:20 min.",
     ]
+
+
+def test_what_stays_in_a_terminal_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody copies it."""
+    monkeypatch.setenv("COLUMNS", "60")
+    place = "/subscriptions/" + "/".join(f"part-{number}" for number in range(20))
+    out = io.StringIO()
+    with Live(out) as listener:
+        listener(ImageFinished(image="web", action="build", version="1.0.0", where=(place,), seconds=80.0))
+    assert f"  web 1.0.0 done in 1:20 min: {place}\n" in out.getvalue()
 
 
 def test_what_a_step_prints_can_not_steer_the_terminal() -> None:

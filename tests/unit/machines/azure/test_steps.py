@@ -11,7 +11,7 @@ from builder.errors import BuildError
 from builder.machines.azure.machine import AzureMachine
 from builder.machines.azure.resolved import ResolvedSource, SourceDisk
 from builder.model.canonical import canonical
-from builder.model.observed import MachineFacts
+from builder.model.observed import MachineFacts, Traits
 from builder.model.spec import GIB, ImageSpec
 from builder.model.steps import KINDS, Stage, Step
 from builder.plan.digests import chain, image_digest
@@ -34,7 +34,8 @@ SOURCE = ResolvedSource(
 
 def steps_of(folder: Path, image: ImageSpec, source: ResolvedSource = SOURCE) -> list[Step]:
     machine = AzureMachine(Store(folder / ".build"))
-    return chain(machine.steps(image, MachineFacts(source=source.as_inputs())), KINDS)
+    facts = MachineFacts(source=source.as_inputs(), traits=Traits("westeurope"))
+    return chain(machine.steps(image, facts), KINDS)
 
 
 def digest_of(folder: Path, machine: str = "", more: str = "") -> str:
@@ -94,6 +95,12 @@ test: [{provision: {}}, {run: uptime}, {identity: unique}]
     ]
     assert steps[0].title == "start from Debian:debian-12:12-gen2:0.1"
     assert [change.name for change in steps[6].changes] == ["os", "data 0"]
+    # What stays and costs money is told
+    kept = [change for step in steps for change in step.changes if change.kind == "checkpoint"]
+    assert [(change.name, change.detail) for change in kept] == [
+        (f"after “run {name}”", "until it expires, in resource group build-checkpoints-westeurope")
+        for name in ("second", "third")
+    ]
 
 
 def test_a_specialized_image_has_no_generalize(tmp_path: Path) -> None:
