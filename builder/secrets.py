@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +20,8 @@ from builder.errors import BuildError, Place
 MASK = "(secret)"
 # Shorter values occur by chance in ordinary text ("yes", "root"): masking them would garble logs without hiding them
 SHORTEST_MASKED = 4
+# Reads a secret that isn't on this host, by origin ("keyVault") and name; None when it knows no such origin
+Elsewhere = Callable[[str, str], str | None]
 
 
 class Redactor:
@@ -62,15 +64,20 @@ def _in_base64(value: bytes) -> Iterator[str]:
             yield inside
 
 
-def check(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> None:
+def check(
+    reference: Mapping[str, str], *, root: Path, elsewhere: Elsewhere | None = None, where: Place | None = None
+) -> None:
     """Raise BuildError when the value behind a reference can't be had; the value itself is not kept."""
-    resolve(reference, root=root, where=where)
+    resolve(reference, root=root, elsewhere=elsewhere, where=where)
 
 
-def resolve(reference: Mapping[str, str], *, root: Path, where: Place | None = None) -> str:
+def resolve(
+    reference: Mapping[str, str], *, root: Path, elsewhere: Elsewhere | None = None, where: Place | None = None
+) -> str:
     """The value behind `{env: NAME}` or `{file: PATH}`; a file's single final newline is dropped.
 
-    Raises BuildError when the variable or file is missing. `{keyVault: ...}` needs the Azure machine.
+    `elsewhere` reads what is not on this host. Raises BuildError when the variable or file is missing, when nobody
+    reads such a reference ("secret-unsupported"), and what `elsewhere` raises.
     """
     kind, name = next(iter(reference.items()))
     if kind == "env":
@@ -92,6 +99,13 @@ def resolve(reference: Mapping[str, str], *, root: Path, where: Place | None = N
             raise BuildError(
                 f"the secret's file {name} can't be read: {why}", code="secret-missing", where=where
             ) from error
+    try:
+        found = elsewhere(kind, name) if elsewhere is not None else None
+    except BuildError as error:
+        error.where = error.where or where
+        raise
+    if found is not None:
+        return _usable(found, f"at {name}", where)
     raise BuildError(
         f"secrets from {kind} can't be read on this machine", code="secret-unsupported", where=where,
         hint="use {env: NAME} or {file: PATH}",

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event as StopEvent
 
@@ -96,11 +97,13 @@ class Executor:
         for item in self._to_do(plan):
             image = self._image(item)
             todo = [planned.step for planned in item.steps if planned.action == "run"]
+            machine = self.tools.machine_for(image)
             if any(step.checkpoint for step in todo):
-                self.tools.machine_for(image).preflight(image)
+                machine.preflight(image)
+            elsewhere = partial(machine.secret, image)
             for step in todo:
                 for reference in step.inputs.get("secrets", {}).values():
-                    secrets.check(reference, root=image.root, where=step.place)
+                    secrets.check(reference, root=image.root, elsewhere=elsewhere, where=step.place)
 
     def apply(self, plan: Plan) -> list[Outcome]:
         """Carry the plan out. Raises SomeImagesFailed, or the error of the only image, when work failed."""

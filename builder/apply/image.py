@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -139,10 +140,25 @@ class ImageBuild:
                 error.message = f"step {step.index} “{step.title}” {error.message}"
             seconds = time.monotonic() - started
             self.run.emit(StepFailed(**facts, seconds=seconds, message=error.message))  # type: ignore[arg-type]
+            if error.code == TEST_FAILED:
+                self._reject()
             raise
         seconds = time.monotonic() - started
         self.context.timings[f"{step.index} {step.kind}"] = seconds
         self.run.emit(StepFinished(**facts, seconds=seconds))  # type: ignore[arg-type]
+
+    def _reject(self) -> None:
+        """Have the version marked as failed wherever it waits to be promoted. What failed is told, come what may."""
+        for step in self.context.steps:
+            stage, _, destination = step.kind.partition(".")
+            if stage != PROMOTE:
+                continue
+            rejecting = replace(step, kind=f"{REJECT}.{destination}")
+            try:
+                KINDS[rejecting.kind].run(rejecting, self.context)
+            except BuildError as error:
+                message = f"{step.inputs['destination']}: the version could not be marked as failed: {error.message}"
+                self.run.emit(Warned(image=self.item.image, message=message))
 
     def _effects(self, step: Step) -> None:
         """Journal the step, and let its kind do it; steps of the machine's disks leave a checkpoint."""
@@ -207,8 +223,9 @@ class ImageBuild:
 
     def _secrets(self, references: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         values = {}
+        elsewhere = partial(self.machine.secret, self.run.image)
         for name, reference in references.items():
-            value = secrets.resolve(reference, root=self.run.image.root)
+            value = secrets.resolve(reference, root=self.run.image.root, elsewhere=elsewhere)
             self.run.redactor.add(value)
             values[name] = value
         return values
@@ -220,7 +237,7 @@ class ImageBuild:
                 if version.version != self.item.version or not version.holds(self.item.digest):
                     continue
                 assert version.manifest is not None
-                if version.state == VersionState.HELD and not self._holders:
+                if version.state == VersionState.HELD:
                     self.context.locations.append(version.location)
                 self._holders.append((destination.artifact(version), version.manifest))
         self._take_published(lambda artifact: True)
@@ -240,6 +257,9 @@ class ImageBuild:
 
 # Errors whose message says what a step did ("ended with exit code 7"), and needs the step as its subject
 OF_THE_STEP = frozenset({"step-failed", "step-timeout"})
+# The error of a version that is not what it should be; then what would have been promoted is rejected
+TEST_FAILED = "test-failed"
+PROMOTE, REJECT = "promote", "reject"
 
 
 def _same(manifest: Manifest) -> Manifest:

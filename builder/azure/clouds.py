@@ -24,7 +24,7 @@ METADATA = "/metadata/endpoints?api-version=2022-09-01"
 class Cloud:
     """`authority` signs in; `audience` is who tokens are for; `ca_file` has the certificates to trust, if not usual.
 
-    `storage_suffix` ends the host names of storage accounts: "core.windows.net".
+    `storage_suffix` ends the host names of storage accounts: "core.windows.net"; `vault_suffix` those of key vaults.
     """
 
     name: str
@@ -34,11 +34,17 @@ class Cloud:
     storage_suffix: str
     ca_file: Path | None = None
     custom: bool = False
+    vault_suffix: str = "vault.azure.net"
 
     @property
     def scope(self) -> str:
         """What a token is asked for."""
         return f"{self.audience.rstrip('/')}/.default"
+
+    @property
+    def vault_scope(self) -> str:
+        """What a token for key vaults is asked for."""
+        return f"https://{self.vault_suffix}/.default"
 
     @property
     def plain(self) -> bool:
@@ -62,6 +68,7 @@ CLOUDS: dict[str, Cloud] = {
             "https://login.microsoftonline.us",
             "https://management.core.usgovcloudapi.net",
             "core.usgovcloudapi.net",
+            vault_suffix="vault.usgovcloudapi.net",
         ),
         Cloud(
             "AzureChinaCloud",
@@ -69,6 +76,7 @@ CLOUDS: dict[str, Cloud] = {
             "https://login.chinacloudapi.cn",
             "https://management.chinacloudapi.cn",
             "core.chinacloudapi.cn",
+            vault_suffix="vault.azure.cn",
         ),
     )
 }
@@ -111,15 +119,16 @@ def from_metadata(address: str, document: object, ca_file: Path | None) -> Cloud
             f"{address}/metadata/endpoints doesn't say who signs in", code="azure-cloud", hint="look at AZURE_CLOUD"
         ) from error
     suffixes = found.get("suffixes")
-    storage = str(suffixes.get("storage", "")) if isinstance(suffixes, dict) else ""
+    ends: dict[str, Any] = suffixes if isinstance(suffixes, dict) else {}
     return Cloud(
         str(found.get("name") or urlsplit(address).hostname),
         address,
         check_endpoint(authority, "the custom cloud's login endpoint"),
         audience,
-        storage or CLOUDS["AzureCloud"].storage_suffix,
+        str(ends.get("storage") or CLOUDS["AzureCloud"].storage_suffix),
         ca_file,
         custom=True,
+        vault_suffix=str(ends.get("keyVaultDns") or CLOUDS["AzureCloud"].vault_suffix).lstrip("."),
     )
 
 

@@ -40,6 +40,12 @@ class Machine(Protocol):
     def preflight(self, image: ImageSpec) -> None:
         """Raise BuildError when this host can't carry a build out: privileges, programs. Called before any effect."""
 
+    def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
+        """The value of a secret of an image's step that isn't on this host; None for an origin it can't read.
+
+        Raises BuildError when it can't be had.
+        """
+
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""
 

@@ -58,6 +58,7 @@ class Cloud:
         throttle: bool = True,
         latencies: Mapping[str, float] | None = None,
     ) -> None:
+        from tests.azure.kinds.vaults import Vaults
         from tests.azure.routes import ROUTES
 
         self.clock = clock
@@ -72,6 +73,7 @@ class Cloud:
         self.throttle = Throttle(clock, enforced=throttle)
         self.faults = Faults()
         self.traffic = Traffic()
+        self.vaults = Vaults()
         self.subscriptions: dict[str, str] = {SUBSCRIPTION: "Simulated"}
         self.mistakes: list[str] = []
         # What callers proved themselves with, and (if set) why they are refused a token

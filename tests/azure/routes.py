@@ -20,6 +20,7 @@ from tests.azure.kinds import (
     scale_sets,
     shared_galleries,
     snapshots,
+    vaults,
     versions,
 )
 from tests.azure.operations import COMPUTE, DISK, GALLERY, NETWORK, Poll
@@ -54,4 +55,5 @@ ROUTES: tuple[Route, ...] = (
     *scale_sets.ROUTES,
     *neighbours.ROUTES,
     *identity.ROUTES,
+    *vaults.ROUTES,
 )

@@ -129,7 +129,7 @@ class Simulator:
     def _make_certificate(self) -> Path:
         key, certificate = self.directory / "key.pem", self.directory / "only-certificate.pem"
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                   "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                   "-addext", "subjectAltName=DNS:localhost,DNS:*.vault.azure.net,IP:127.0.0.1",
                    "-keyout", str(key), "-out", str(certificate)]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
         self.certificate.write_bytes(certificate.read_bytes() + key.read_bytes())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import BuildError
+from builder.errors import BuildError, Place
 from builder.secrets import MASK, Redactor, resolve
 
 
@@ -36,6 +36,30 @@ def test_references_give_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "token").write_text("from file\n")
     assert resolve({"env": "APP_TOKEN"}, root=tmp_path) == "t0ken"
     assert resolve({"file": "token"}, root=tmp_path) == "from file"
+
+
+def test_what_is_elsewhere_is_read_there(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def read(origin: str, name: str) -> str | None:
+        asked.append((origin, name))
+        return {"v/s": "t0ken", "v/short": "abc"}.get(name)
+
+    assert resolve({"keyVault": "v/s"}, root=tmp_path, elsewhere=read) == "t0ken"
+    with pytest.raises(BuildError, match="at v/short has fewer than 4"):
+        resolve({"keyVault": "v/short"}, root=tmp_path, elsewhere=read)
+    with pytest.raises(BuildError, match="can't be read on this machine"):
+        resolve({"keyVault": "v/other"}, root=tmp_path, elsewhere=read)
+    assert asked == [("keyVault", "v/s"), ("keyVault", "v/short"), ("keyVault", "v/other")]
+
+
+def test_an_error_from_elsewhere_has_its_place(tmp_path: Path) -> None:
+    def read(origin: str, name: str) -> str | None:
+        raise BuildError("no")
+
+    with pytest.raises(BuildError) as caught:
+        resolve({"keyVault": "v/s"}, root=tmp_path, elsewhere=read, where=Place("web.image.yaml", 3))
+    assert caught.value.where == Place("web.image.yaml", 3)
 
 
 @pytest.mark.parametrize(

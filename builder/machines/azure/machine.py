@@ -18,6 +18,7 @@ from builder.model.steps import Step
 from builder.records.store import Store
 
 BASE = "image"
+KEY_VAULT = "keyVault"
 # Where a build is that nobody was asked about
 UNKNOWN_REGION = "a region of Azure"
 
@@ -74,7 +75,17 @@ class AzureMachine:
         from builder.azure.ids import ResourceId
 
         azure = self.connect(image)
-        azure.get(ResourceId(azure.subscription))
+        lasting(azure).once("signed in", lambda: azure.get(ResourceId(azure.subscription)), azure.clock.now())
+
+    def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
+        """A secret of Key Vault, by its address; read anew each time. Raises BuildError when it can't be had."""
+        if origin != KEY_VAULT:
+            return None
+        from builder.azure.credentials import sign_in
+        from builder.azure.key_vault import read_secret
+
+        cloud = self.connect(image).cloud
+        return read_secret(name, cloud=cloud, login=sign_in(cloud))
 
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """The build VM of one run, made when its first step needs it."""

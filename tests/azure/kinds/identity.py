@@ -84,7 +84,7 @@ def token(call: Call) -> Answer:
         return Answer(401, {"error": "invalid_client", "error_description": refused})
     moment = int(call.cloud.token_time())
     claims: Json = {
-        "aud": AUDIENCE,
+        "aud": _audience(form),
         "iss": f"https://sts.windows.net/{call.parameters['tenant']}/",
         "tid": call.parameters["tenant"],
         "appid": form.get("client_id", ""),
@@ -101,6 +101,12 @@ def token(call: Call) -> Answer:
     else:
         body.update({"expires_in": str(LIFETIME), "expires_on": str(moment + LIFETIME), "resource": AUDIENCE})
     return Answer(200, body)
+
+
+def _audience(form: Json) -> str:
+    """Resource Manager, unless a token for somebody else is asked for."""
+    wanted = str(form.get("scope", "")).partition("/.default")[0] or str(form.get("resource", ""))
+    return wanted if wanted.startswith("https://vault.") else AUDIENCE
 
 
 def aliases(_call: Call) -> Answer:

@@ -268,6 +268,9 @@ class MemoryMachine:
 
     def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
         source = Step(
+    def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
+        return None
+
             Stage.PREPARE,
             f"source.{image.source.kind}",
             f"start from {image.source.kind}",
