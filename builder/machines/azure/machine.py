@@ -75,7 +75,7 @@ class AzureMachine:
         from builder.azure.ids import ResourceId
 
         azure = self.connect(image)
-        lasting(azure).once("signed in", lambda: azure.get(ResourceId(azure.subscription)), azure.clock.now())
+        azure.get(ResourceId(azure.subscription))
 
     def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
         """A secret of Key Vault, by its address; read anew each time. Raises BuildError when it can't be had."""
