@@ -82,6 +82,8 @@ def command(
     from builder.report.progress import progress_for
 
     names = targets or []
+    if len(names) > 1 and any(_is_plan(Path(name)) for name in names):
+        raise BuildError("a saved plan is carried out alone", code="usage", hint="give the plan file and nothing else")
     if len(names) == 1 and _is_plan(Path(names[0])):
         if exclude or variables or environment or rebuild:
             raise BuildError(

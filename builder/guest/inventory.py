@@ -128,8 +128,16 @@ def services(tree: GuestTree) -> list[str]:
     found = set()
     for kind in ENABLED:
         found |= {path.rsplit("/", 1)[1] for path in tree.glob(f"/etc/systemd/system/*.{kind}/*")}
+    # A masked unit doesn't start, whoever wants it (systemctl(1), "mask"): a link to /dev/null, or an empty file
+    found -= {unit for unit in found if _masked(tree, f"/etc/systemd/system/{unit}")}
     found |= {path.rsplit("/", 1)[1] for path in tree.glob("/etc/runlevels/*/*")}
     return sorted(found)
+
+
+def _masked(tree: GuestTree, path: str) -> bool:
+    if tree.is_link(path):
+        return tree.read_link(path) == "/dev/null"
+    return tree.is_file(path) and tree.lstat(path).st_size == 0
 
 
 def files_of_ours(tree: GuestTree, paths: Iterable[str]) -> Iterator[InventoryFile]:

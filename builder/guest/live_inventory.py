@@ -38,7 +38,12 @@ echo '[users]'
 cat /etc/passwd
 echo '[services]'
 find /etc/systemd/system/*.wants /etc/systemd/system/*.requires /etc/systemd/system/*.upholds /etc/runlevels/* \
-    -mindepth 1 -maxdepth 1 2>/dev/null | sed 's,.*/,,' || :
+    -mindepth 1 -maxdepth 1 2>/dev/null | sed 's,.*/,,' | while read -r unit; do
+    # A masked unit doesn't start, whoever wants it
+    own=/etc/systemd/system/$unit
+    if [ "$(readlink "$own")" = /dev/null ] || { [ -f "$own" ] && [ ! -s "$own" ]; }; then continue; fi
+    printf '%s\n' "$unit"
+done
 echo '[files]'
 for path; do
     [ ! -L "$path" ] && [ -f "$path" ] || continue

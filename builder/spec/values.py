@@ -33,7 +33,7 @@ def _size(text: str) -> str:
 def _duration(text: str) -> str:
     found = _NUMBER_AND_UNIT.fullmatch(text.strip())
     unit = _TIME_UNITS.get(found[2].lower().removesuffix("s") or found[2].lower()) if found else None
-    if found is None or unit is None:
+    if found is None or unit is None or not 0 < int(found[1]) < 10**5:
         return "write a length of time such as 90s, 10m or 1h30m"
     return f"write {int(found[1])}{unit}"
 

@@ -116,4 +116,4 @@ def _windows_disks(inputs: Mapping[str, Any]) -> GuestScript | None:
 
 
 KINDS.register(Kind(SOURCE, 1, _run_source))
-KINDS.register(Kind(DISKS, 1, _run_disks))
+KINDS.register(Kind(DISKS, 2, _run_disks))

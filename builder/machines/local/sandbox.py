@@ -112,7 +112,7 @@ class Sandbox:
 
     def execute(self, script: GuestScript, on_line: Callable[[str], None]) -> None:
         """Run a script to its end (see `builder.model.run.Guest`)."""
-        timeout = script.timeout or self._default_timeout
+        timeout = self._default_timeout if script.timeout is None else script.timeout
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self._work, prefix="step-")))
             # The host's proxies may hold a password, so that they take the way of secrets; the step's own words win

@@ -211,7 +211,7 @@ def _run_disks(step: Step, context: StepContext) -> None:
         _make_data_disk(disk, identity, step, context)
         if disk.mount is not None:
             # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
-            options = "defaults,nofail,x-systemd.device-timeout=10s"
+            options = "defaults,nofail"
             target = fstab_field(disk.mount)
             lines.append((disk.mount, f"UUID={identity} {target} {disk.filesystem} {options} 0 2"))
     # Parents first, each mounted before the next: the folder of a nested mount belongs on its parent's disk
@@ -267,4 +267,4 @@ done
 KINDS.register(Kind("source.bootstrap", 1, _run_bootstrap))
 KINDS.register(Kind("source.file", 1, _run_file))
 KINDS.register(Kind("source.image", 1, _run_image))
-KINDS.register(Kind("disks", 1, _run_disks))
+KINDS.register(Kind("disks", 2, _run_disks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
+from posixpath import normpath
 
 from builder.errors import Diagnostic
 from builder.model.spec import Choice, ImageSpec, KeyPath
@@ -90,6 +91,8 @@ def destinations_once(image: ImageSpec) -> Iterator[Diagnostic]:
 def identity_of(destination: Choice) -> tuple[object, ...]:
     """What makes two destinations the same one."""
     keys = IDENTIFIED_BY[destination.kind]
+    if destination.kind == "directory":
+        return (destination.kind, PurePosixPath(normpath(destination.values["path"])))
     return (destination.kind, *(str(destination.values.get(key, "")).lower() for key in keys))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,36 @@ def start(
         stop=stop,
         generalized=generalized,
     )
+
+
+@contextmanager
+def resetting(target: int, *, times: int) -> Iterator[tuple[int, list[socket.socket]]]:
+    """A port of loopback that resets its first connections, and hands the next one on to `target`."""
+    reset: list[socket.socket] = []
+
+    def serve(listener: socket.socket) -> None:
+        while len(reset) < times:
+            client, _ = listener.accept()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            reset.append(client)
+        client, _ = listener.accept()
+        with client, socket.create_connection(("127.0.0.1", target)) as server:
+            back = threading.Thread(target=pump, args=(server, client))
+            back.start()
+            pump(client, server)
+            back.join()
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        yield listener.getsockname()[1], reset
+        server.join()
 
 
 @dataclass(frozen=True)
@@ -125,6 +156,13 @@ class TestGood:
         with pytest.raises(BuildError, match="did not end within 5 s") as caught:
             good.vm.run("echo begun; sleep 1000", 5)
         assert caught.value.code == "test-timeout"
+
+    def test_a_server_that_goes_away_before_the_command_began_is_asked_again(self, good: Good) -> None:
+        good.vm.run("true", RUN_SECONDS)
+        with resetting(good.vm.login.port, times=2) as (port, reset):
+            login = replace(good.vm.login, port=port)
+            assert login.run("echo once", RUN_SECONDS) == (0, "once")
+        assert len(reset) == 2
 
     def test_output_is_bounded(self, good: Good) -> None:
         code, output = good.vm.run("seq 100000", RUN_SECONDS)

@@ -33,3 +33,9 @@ def test_such_a_plan_is_not_applied(project: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.endswith("To plan again:  build plan far\n")
     assert invoke(["apply", "far.buildplan"]) == 1
     assert "this plan was made offline" in capsys.readouterr().err
+
+
+def test_a_plan_is_applied_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["plan", "far", "--offline", "--out", "far.buildplan"]) == 0
+    assert invoke(["apply", "far.buildplan", "far"]) == 1
+    assert "a saved plan is carried out alone" in capsys.readouterr().err

@@ -159,7 +159,7 @@ def test_an_inventory(tmp_path: Path) -> None:
             "/var/lib/dpkg/status": DPKG,
             "/usr/lib/modules/6.1.0-28-cloud-amd64/kernel/x": "",
             "/usr/lib/modules/6.1.0-27-cloud-amd64/modules.dep": "",
-            "/etc/systemd/system/nginx.service": "",
+            "/etc/systemd/system/nginx.service": "[Unit]\n",
             "/etc/motd": "hi\n",
         },
     )
@@ -167,6 +167,10 @@ def test_an_inventory(tmp_path: Path) -> None:
     wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir()
     (wants / "nginx.service").symlink_to("/lib/systemd/system/nginx.service")
+    (wants / "masked.service").symlink_to("/lib/systemd/system/masked.service")
+    (wants.parent / "masked.service").symlink_to("/dev/null")
+    (wants / "empty.timer").symlink_to("/lib/systemd/system/empty.timer")
+    (wants.parent / "empty.timer").touch()
     (tmp_path / "etc/link").symlink_to("/etc/motd")
     inventory = read_inventory(GuestTree(tmp_path), ["/etc/motd", "/etc/gone", "/etc/link"])
     assert inventory.packages == (

@@ -354,6 +354,10 @@ FINDINGS = [
         ["{path: duplicate-destination the same directory is listed before"],
     ),
     (
+        LOCAL + "publish: {to: [{directory: {path: a/b}}, {directory: {path: ./a//b/}}, {directory: {path: A/b}}]}\n",
+        ["{path: duplicate-destination the same directory is listed before"],
+    ),
+    (
         AZURE + gallery("regions: [westeurope, {name: westeurope, replicas: 100}]"),
         [
             "[westeurope: replicas a version has at most 100 replicas in all regions",

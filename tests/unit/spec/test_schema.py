@@ -110,6 +110,10 @@ MESSAGES = [
         "4:20 pattern 'large' can't be 'size' | write a size such as 512MiB, 30GiB or 1TiB",
     ),
     (
+        f"{LOCAL}prepare:\n- run: {{command: ls, timeout: 0s}}",
+        "5:31 pattern '0s' can't be 'timeout' | write a length of time such as 90s, 10m or 1h30m",
+    ),
+    (
         f"{LOCAL}prepare:\n- run: {{command: ls, timeout: soon}}",
         "5:31 pattern 'soon' can't be 'timeout' | write a length of time such as 90s, 10m or 1h30m",
     ),

@@ -44,7 +44,7 @@ make() {
     # A last line without its newline would swallow the next one
     if [ -s /etc/fstab ] && [ -n "$(tail -c 1 /etc/fstab)" ]; then echo >> /etc/fstab; fi
     # nofail: a VM whose data disk is missing must still start (Azure, "Attach a data disk to a Linux VM")
-    echo "UUID=$uuid $target $2 defaults,nofail,x-systemd.device-timeout=10s 0 2" >> /etc/fstab
+    echo "UUID=$uuid $target $2 defaults,nofail 0 2" >> /etc/fstab
     mount -- "$4"
     echo "LUN $1 ($device) is $4"
 }

@@ -21,8 +21,6 @@ fact machine-id "$(stat -c %Y /etc/machine-id) $(cat /etc/machine-id)"
 for key in /etc/ssh/ssh_host_*_key.pub; do
     if [ -e "$key" ]; then fact host-key "$(stat -c %Y "$key") $(cat "$key")"; fi
 done
-# QEMU without KVM may be slower than the 90 seconds that systemd waits for a device: a line that works, works now
-mount -a >/dev/null 2>&1
 while read -r source point type rest; do fact mount "$point"; done </proc/self/mounts
 while read -r source point type options rest; do fact fstab "$source $point $type $options"; done </etc/fstab
 systemctl list-units --failed --plain --no-legend --no-pager 2>/dev/null |

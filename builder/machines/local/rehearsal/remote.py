@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import threading
 import time
@@ -20,6 +21,8 @@ RETRY_SECONDS = 2.0
 SSH_FAILED = 255
 KEPT_LINES = 2000
 LOG = "ssh.log"
+# What ssh says when the server went away before a session was: no command has run (sshd starts again during a boot)
+BEFORE_SESSION = re.compile(r"kex_exchange_identification|banner exchange|Connection (refused|timed out)")
 
 
 def make_key(folder: Path) -> tuple[Path, str]:
@@ -58,13 +61,11 @@ class Login:
                 self.connected, self.root = True, code == 10
                 return
             if time.monotonic() >= deadline:
-                log = self.folder / LOG
-                said = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
                 raise BuildError(
                     f"the machine reported Ready, but the user {self.user} can't log in by ssh",
                     code="login-failed",
                     hint="see that the image runs an ssh server, and that nothing in it forbids keys for new users",
-                    detail="\n".join(said),
+                    detail="\n".join(self._said().splitlines()[-5:]),
                 )
             wait.wait(RETRY_SECONDS)
             self._check_stop()
@@ -72,18 +73,33 @@ class Login:
     def run(self, command: str, timeout: float, env: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run a command line of `/bin/sh`; its exit code and the last 2000 lines of its output, both streams joined.
 
-        Raises BuildError "test-timeout" after `timeout` seconds, "login-failed" when the connection breaks.
+        A server that goes away before the command began is asked again. Raises BuildError "test-timeout" after
+        `timeout` seconds, "login-failed" when the connection breaks.
         """
+        deadline = time.monotonic() + timeout
         words = ["env", *(f"{name}={value}" for name, value in (env or {}).items()), "/bin/sh", "-c", command]
-        code, output = self._ssh(shlex.join(["sudo", "-n", "-H", "--", *words] if self.root else words), timeout)
-        if code is None:
-            raise BuildError(f"the command did not end within {timeout:g} s", code="test-timeout", detail=output)
+        line = shlex.join(["sudo", "-n", "-H", "--", *words] if self.root else words)
+        while True:
+            code, output = self._ssh(line, timeout)
+            if code is None:
+                raise BuildError(f"the command did not end within {timeout:g} s", code="test-timeout", detail=output)
+            said = self._said() if code == SSH_FAILED else ""
+            if not said:
+                return code, output
+            if not BEFORE_SESSION.search(said) or time.monotonic() >= deadline:
+                raise BuildError(
+                    "the connection to the machine broke",
+                    code="login-failed",
+                    hint="the console's last lines say whether the machine or its ssh server ended",
+                    detail=f"{said}\n{output}".strip(),
+                )
+            (self.stop or threading.Event()).wait(RETRY_SECONDS)
+            self._check_stop()
+
+    def _said(self) -> str:
+        """What the last ssh had to complain of."""
         log = self.folder / LOG
-        if code == SSH_FAILED and log.exists() and (said := log.read_text(errors="replace").strip()):
-            raise BuildError(
-                "the connection to the machine broke", code="login-failed", detail=f"{said}\n{output}".strip()
-            )
-        return code, output
+        return log.read_text(errors="replace").strip() if log.exists() else ""
 
     def _check_stop(self) -> None:
         if self.stop is not None and self.stop.is_set():

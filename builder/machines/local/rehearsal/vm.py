@@ -122,9 +122,14 @@ class RehearsedVm:
         can_run_commands(generalized=self.generalized)
         if not self.login.connected:
             self._settle(max(self._deadline, time.monotonic() + timeout))
-        result = self.login.run(command, timeout, env)
-        self._console.hand_on()
-        return result
+        try:
+            return self.login.run(command, timeout, env)
+        except BuildError as error:
+            if error.code == "login-failed":
+                error.detail = f"{error.detail or ''}\n{self._report()}".strip()
+            raise
+        finally:
+            self._console.hand_on()
 
     def _settle(self, deadline: float) -> None:
         """Log in, and wait until the system has started all that starts with it, cloud-init's last stage included."""
