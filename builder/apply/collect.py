@@ -46,8 +46,9 @@ def collect(store: Store, *, needed: Needed, days: int, dry_run: bool) -> list[R
         young = time.time() - days * DAY_SECONDS
         found = [(f"left-over {entry.name}", entry) for entry in store.leftovers()]
         found += _checkpoints(store, needed, young)
+        kept = kept_artifacts(store, needed)
         for (digest, image), folder in sorted(store.all_artifacts.items()):
-            if (digest, image) not in needed.artifacts and image not in needed.blocked:
+            if (digest, image) not in kept:
                 found.append((f"artifact {short(digest)} of {image or 'an unknown image'}", folder))
         found += [(f"run {folder.name}", folder) for folder in _old(store.runs, young) if _is_dead(store, folder)]
         found += [(f"download {file.name[:12]}", file) for file in _old(store.sources, young)]
@@ -61,6 +62,11 @@ def collect(store: Store, *, needed: Needed, days: int, dry_run: bool) -> list[R
             else:
                 remove_tree(path)
     return removed
+
+
+def kept_artifacts(store: Store, needed: Needed) -> frozenset[tuple[str, str]]:
+    """The artifacts that a publish may still need, by digest and image."""
+    return frozenset(pair for pair in store.all_artifacts if pair in needed.artifacts or pair[1] in needed.blocked)
 
 
 def _checkpoints(store: Store, needed: Needed, young: float) -> list[tuple[str, Path]]:

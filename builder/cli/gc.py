@@ -29,9 +29,10 @@ def command(
     Old runs' records and old downloads go, too, and what dead runs and expired checkpoints left in a cloud. Versions in
     galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
     """
-    from builder.apply.collect import DAY_SECONDS, Needed, collect
+    from builder.apply.collect import DAY_SECONDS, Needed, collect, kept_artifacts
     from builder.cli.planning import PlanRequest, destinations_of, make_plan
     from builder.errors import BuildError
+    from builder.machines.base import Keep
     from builder.machines.registry import Machines
     from builder.model.plan import Action
     from builder.plan.planner import NEUTRAL_VERSION
@@ -55,14 +56,16 @@ def command(
                 # What a version holds is not captured twice, unless the plan is to publish it again
                 artifacts -= {(digest, image.name) for digest in steps} - adopted
     needed = Needed(frozenset(checkpoints), frozenset(artifacts), blocked)
+    store = Store(planned.store)
+    keep = Keep(needed.checkpoints, kept_artifacts(store, needed), days)
     if days is None:
         days = int(planned.loaded.project.expire_checkpoints // DAY_SECONDS)
-    found = collect(Store(planned.store), needed=needed, days=days, dry_run=dry_run)
+    found = collect(store, needed=needed, days=days, dry_run=dry_run)
     images = [document.render(NEUTRAL_VERSION) for document in planned.loaded.documents]
     machines = Machines(planned.store)
     failed = []
     for machine in {machines(image).name: machines(image) for image in images}.values():
-        for cleaned in machine.clean([image for image in images if machines(image) is machine], dry_run=dry_run):
+        for cleaned in machine.clean([image for image in images if machines(image) is machine], keep, dry_run=dry_run):
             if cleaned.error is None:
                 print(f"- {cleaned.what}")
             else:

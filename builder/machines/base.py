@@ -22,6 +22,18 @@ class Cleaned:
     error: BuildError | None = None
 
 
+@dataclass(frozen=True)
+class Keep:
+    """What clean-up leaves alone: checkpoints that builds start from, by digest, and captured disks that are still to
+    be published, by digest and image. `days` is how old a checkpoint may be that is none of these; None for as long as
+    was said when it was made.
+    """
+
+    checkpoints: frozenset[str]
+    artifacts: frozenset[tuple[str, str]]
+    days: int | None = None
+
+
 class Machine(Protocol):
     """Somewhere to make an image. Implementations register in `builder.machines.registry`."""
 
@@ -49,7 +61,7 @@ class Machine(Protocol):
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""
 
-    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[Cleaned]:
+    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
         """Remove what dead runs of these images left outside of the local store, and what has expired there.
 
         Returns what that is (or would be); one that can't be removed is in no other's way. Nothing of a run that lives,

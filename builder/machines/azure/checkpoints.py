@@ -113,7 +113,7 @@ class Keeper:
 
     def _take(self, vm: Vm, disks: Sequence[Disk], what: str, digest: str, tags: Json) -> list[Json]:
         self._group(vm.location)
-        expires = tag.stamp(self.azure.clock.now() + self._days * DAY_SECONDS)
+        now = self.azure.clock.now()
         words = " ".join(disk_word(disk.lun) for disk in disks)
         operations = []
         for disk in disks:
@@ -124,7 +124,8 @@ class Keeper:
                 {
                     **self._provisioner.tags(),
                     **tags,
-                    tag.EXPIRES: expires,
+                    tag.CREATED: tag.stamp(now),
+                    tag.EXPIRES: tag.stamp(now + self._days * DAY_SECONDS),
                     tag.ROLE: disk_word(disk.lun),
                     tag.DISKS: words,
                 },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,23 @@ from builder.azure.disk_access import end_open
 from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import GROUP_KIND, ResourceId
 from builder.azure.operations import Operation, wait_all
+from builder.machines.azure.checkpoints import DAY_SECONDS
 from builder.machines.azure.names import CHECKPOINTS
+from builder.machines.azure.provision import EXPIRES_SECONDS
+from builder.machines.base import Keep
 
 Json = dict[str, Any]
 RESOURCES = "Microsoft.Resources/resources"
+SNAPSHOT = "Microsoft.Compute/snapshots"
 # What uses something goes before it; each row is removed side by side
 ORDER = (
     ("Microsoft.Compute/virtualMachines",),
     ("Microsoft.Network/networkInterfaces", "Microsoft.Compute/images"),
     ("Microsoft.Network/virtualNetworks", "Microsoft.Network/networkSecurityGroups", "Microsoft.Compute/disks"),
-    ("Microsoft.Compute/snapshots",),
+    (SNAPSHOT,),
 )
 # What gives access to its bytes; while it does, Azure doesn't delete it
-OPENED = ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots")
+OPENED = ("Microsoft.Compute/disks", SNAPSHOT)
 # Tags that only what outlives its run carries
 OUTLIVING = (tag.STEP, tag.DIGEST)
 
@@ -39,26 +43,42 @@ class LeftOver:
     why: str
 
 
-def left_overs(azure: Azure, is_alive: Callable[[str], bool | None]) -> list[LeftOver]:
+@dataclass(frozen=True)
+class _Look:
+    """What decides whether something is a left-over."""
+
+    now: float
+    is_alive: Callable[[str], bool | None]
+    keep: Keep | None
+    images: Collection[str]
+
+
+def left_overs(
+    azure: Azure,
+    is_alive: Callable[[str], bool | None],
+    keep: Keep | None = None,
+    images: Collection[str] = (),
+) -> list[LeftOver]:
     """What dead runs left, and snapshots whose time is over. Reads only; two calls. Raises AzureError.
 
     `is_alive` says whether a run lives: True, False, or None for a run of another host; of those only what has expired
-    is taken.
+    is taken. Without `keep` nobody knows what is needed, and what outlives runs goes when it expires; with it, captured
+    disks go that nobody is to publish, and older checkpoints of these `images`.
     """
-    now = azure.clock.now()
+    look = _Look(azure.clock.now(), is_alive, keep, images)
     subscription = ResourceId(azure.subscription)
     groups = azure.list(subscription, GROUP_KIND)
-    found = [_left(group, now, is_alive) for group in groups]
+    found = [_left(group, look) for group in groups]
     whole = {left.id.group.lower() for left in found if left is not None}
     loose = azure.list(subscription, RESOURCES, query={"$filter": f"tagName eq '{tag.RUN}'"})
     for resource in loose:
-        left = _left(resource, now, is_alive)
+        left = _left(resource, look)
         if left is not None and left.id.group.lower() not in whole:
             found.append(left)
     return [left for left in found if left is not None]
 
 
-def _left(body: Json, now: float, is_alive: Callable[[str], bool | None]) -> LeftOver | None:
+def _left(body: Json, look: _Look) -> LeftOver | None:
     tags = body.get("tags") or {}
     id = ResourceId.parse(str(body["id"]))
     ours = tag.is_ours(tags) and not id.name.lower().startswith(CHECKPOINTS)
@@ -67,13 +87,33 @@ def _left(body: Json, now: float, is_alive: Callable[[str], bool | None]) -> Lef
         return None
     run, image = str(tags[tag.RUN]), str(tags.get(tag.IMAGE, ""))
     expires = tag.moment(str(tags.get(tag.EXPIRES, "")))
-    expired = expires is not None and expires <= now
-    alive = is_alive(run)
+    expired = expires is not None and expires <= look.now
+    alive = look.is_alive(run)
     if expired and not alive:
         return LeftOver(id, run, image, "its time is over")
     if alive is False and not any(name in tags for name in OUTLIVING):
         return LeftOver(id, run, image, "its run is dead")
+    if look.keep is None or alive or not _is(id, SNAPSHOT):
+        return None
+    if alive is False and _unwanted(tags, image, look.keep):
+        return LeftOver(id, run, image, "nobody is to publish it")
+    if image in look.images and _old(tags, look.now, look.keep, elsewhere=alive is None):
+        return LeftOver(id, run, image, "it is old, and no build starts from it")
     return None
+
+
+def _unwanted(tags: Json, image: str, keep: Keep) -> bool:
+    """Whether a snapshot is a captured disk that no store remembers: nothing can publish it any more."""
+    captured = tag.DIGEST in tags and tag.DISKS in tags and tag.VERSION not in tags
+    return captured and (str(tags[tag.DIGEST]), image) not in keep.artifacts
+
+
+def _old(tags: Json, now: float, keep: Keep, *, elsewhere: bool) -> bool:
+    """Whether a snapshot is a checkpoint that is older than asked for. A run `elsewhere` may still need its own."""
+    created = tag.moment(str(tags.get(tag.CREATED, "")))
+    if keep.days is None or created is None or tag.STEP not in tags or tags[tag.STEP] in keep.checkpoints:
+        return False
+    return created + max(keep.days * DAY_SECONDS, EXPIRES_SECONDS if elsewhere else 0.0) <= now
 
 
 def _is(id: ResourceId, kind: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from builder.machines.azure import capture, kinds, tests  # noqa: F401 - importing them registers their kinds
 from builder.machines.azure.steps import all_steps
 from builder.machines.azure.wanted import region_as_written, wanted_machine
-from builder.machines.base import Cleaned
+from builder.machines.base import Cleaned, Keep
 from builder.model.observed import MachineFacts, Traits
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
@@ -93,14 +93,17 @@ class AzureMachine:
 
         return AzureSession(run, self.store, self.connect(run.image))
 
-    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[Cleaned]:
-        """Resource groups and resources of dead runs, and expired snapshots, in the subscriptions of these images."""
+    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
+        """Resource groups and resources of dead runs, snapshots that have expired or that nobody is to publish, in the
+        subscriptions of these images.
+        """
         from builder.machines.azure import cleanup
 
         connections = {azure.subscription: azure for azure in map(self.connect, images)}
         cleaned = []
+        names = frozenset(image.name for image in images)
         for azure in connections.values():
-            found = cleanup.left_overs(azure, self._is_alive)
+            found = cleanup.left_overs(azure, self._is_alive, keep, names)
             refused = [] if dry_run else cleanup.remove(azure, found)
             errors = {left.id: error for left, error in refused}
             cleaned += [

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
 from builder.guest.kinds import prepare_step
-from builder.machines.base import Cleaned
+from builder.machines.base import Cleaned, Keep
 from builder.machines.local.capture import capture_step
 from builder.machines.local.checks import blocked_tests, test_steps
 from builder.machines.local.sources import disks_step, file_source, source_step
@@ -126,6 +126,6 @@ class LocalMachine:
 
         return LocalSession(run, self.store)
 
-    def clean(self, images: Sequence[ImageSpec], *, dry_run: bool) -> list[Cleaned]:
+    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
         """Everything is in the store, and what a dead process mounted is gone with it."""
         return []

@@ -11,6 +11,7 @@ from builder.azure.ids import compute
 from builder.errors import BuildError
 from builder.machines.azure import cleanup
 from builder.machines.azure.machine import AzureMachine
+from builder.machines.base import Keep
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
 from tests.azure.guests import Scripted
@@ -101,9 +102,7 @@ def test_a_captured_disk_is_looked_at_from_another_machine(
         assert (caught.value.code, caught.value.detail) == ("not-generalized", said.strip())
         assert build.decided().action == Action.BUILD
         azure.clock.advance(60)
-        assert [
-            item for item in azure.state.of_type("Microsoft.Compute/snapshots") if "build-digest" in item.body["tags"]
-        ] == []
+        assert [item for item in azure.state.of_type(SNAPSHOT) if "build-digest" in item.body["tags"]] == []
     else:
         assert build.apply().version == "1.0.0"
         assert said.strip() in build.log
@@ -156,6 +155,10 @@ def test_machines_that_share_an_identity_are_found(azure: Simulator, build: Buil
         build.apply()
 
 
+SNAPSHOT = "Microsoft.Compute/snapshots"
+NOTHING = Keep(frozenset(), frozenset())
+
+
 class Killed(BaseException):
     """As if the process had ended here."""
 
@@ -178,12 +181,42 @@ def test_what_a_killed_run_left_is_found_and_removed(
     assert cleanup.left_overs(build.azure, lambda run: True) == []
     assert cleanup.left_overs(build.azure, lambda run: None) == []  # a run of another host may live
     machine = AzureMachine(build.store)
-    (said,) = machine.clean([build.image], dry_run=True)
+    (said,) = machine.clean([build.image], NOTHING, dry_run=True)
     assert left in said.what
     assert left in build.groups()
-    assert machine.clean([build.image], dry_run=False) == [said]
+    assert machine.clean([build.image], NOTHING, dry_run=False) == [said]
     azure.clock.advance(120)
     assert build.groups() == []
+
+
+def test_captured_disks_that_nobody_is_to_publish_go(
+    azure: Simulator, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed while it removes them has published them: no note and no plan is after them any more."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.machines.azure.session.AzureSession.release", die)
+        with pytest.raises(Killed):
+            build.apply()
+    azure.clock.advance(120)
+    (snapshot,) = [found for found in azure.state.of_type(SNAPSHOT) if "build-digest" in found.body["tags"]]
+    wanted = Keep(frozenset(), frozenset({(snapshot.body["tags"]["build-digest"], "web")}))
+
+    def found(keep: Keep, *, alive: bool | None) -> list[str]:
+        left = cleanup.left_overs(build.azure, lambda run: alive, keep, ["web"])
+        return [item.id.name for item in left if item.id.provider]
+
+    assert found(wanted, alive=False) == found(NOTHING, alive=True) == found(NOTHING, alive=None) == []
+    assert found(NOTHING, alive=False) == [snapshot.name]
+    machine = AzureMachine(build.store)
+    machine.clean([build.image], wanted, dry_run=False)
+    assert azure.state.find(snapshot.id) is not None
+    machine.clean([build.image], NOTHING, dry_run=False)
+    assert azure.state.find(snapshot.id) is None
+    assert azure.resource("images/web/versions/1.0.0").provisioning == "Succeeded"
 
 
 def test_a_transfer_that_was_killed_does_not_keep_what_it_read_or_wrote(
@@ -221,7 +254,7 @@ def test_what_can_not_be_removed_is_told_and_keeps_nothing_else(azure: Simulator
     for disk in disks:
         build.azure.put(disk, {"location": "westeurope", "tags": expired, "properties": properties}).wait()
     azure.faults.add(Fault("DELETE Microsoft.Compute/disks", "refuse", name="one", code="ScopeLocked"))
-    cleaned = AzureMachine(build.store).clean([build.image], dry_run=False)
+    cleaned = AzureMachine(build.store).clean([build.image], NOTHING, dry_run=False)
     errors = {item.what.split()[0]: item.error for item in cleaned}
 
     assert build.azure.find(disks[1]) is None
@@ -235,10 +268,24 @@ def test_expired_checkpoints_go_and_others_stay(azure: Simulator, build: Build) 
     azure.clock.advance(120)
     days = 24 * 3600
     assert cleanup.left_overs(build.azure, lambda run: False) == []
-    azure.clock.advance(31 * days)
+    azure.clock.advance(10 * days)
+    (checkpoint,) = [found for found in azure.state.of_type(SNAPSHOT) if "build-step" in found.body["tags"]]
+    step = checkpoint.body["tags"]["build-step"]
+    for keep, images, alive, goes in (
+        (Keep(frozenset(), frozenset(), 9), ["web"], False, True),
+        (Keep(frozenset(), frozenset(), 9), ["web"], None, True),
+        (Keep(frozenset(), frozenset(), 9), ["web"], True, False),
+        (Keep(frozenset(), frozenset(), 9), ["other"], False, False),
+        (Keep(frozenset(), frozenset(), 11), ["web"], False, False),
+        (Keep(frozenset(), frozenset()), ["web"], False, False),
+        (Keep(frozenset({step}), frozenset(), 0), ["web"], False, False),
+    ):
+        found = cleanup.left_overs(build.azure, lambda run, alive=alive: alive, keep, images)
+        assert (checkpoint.name in [item.id.name for item in found]) is goes, (keep, images, alive)
+    azure.clock.advance(21 * days)
     found = cleanup.left_overs(build.azure, lambda run: False)
-    assert {item.id.kind for item in found} == {"Microsoft.Compute/snapshots"}
+    assert {item.id.kind for item in found} == {SNAPSHOT}
     cleanup.remove(build.azure, found)
     azure.clock.advance(60)
-    assert list(azure.state.of_type("Microsoft.Compute/snapshots")) == []
+    assert list(azure.state.of_type(SNAPSHOT)) == []
     assert azure.resource("images/web/versions/1.0.0").provisioning == "Succeeded"
