@@ -62,13 +62,14 @@ class AzureGuest:
     def command_of(self, script: GuestScript, *, before: str = "", after: str = "") -> tuple[str, dict[str, str], str]:
         """The text and the protected parameters of the run command for a script, and its folder; brings its files."""
         windows = self.family == "windows"
-        if scripts.size_of(script.files) > MOST_FILES:
+        files = scripts.with_text(script)
+        if scripts.size_of(files) > MOST_FILES:
             raise BuildError(
                 f"the step's files have more than {MOST_FILES // MIB} MiB together, too much to go by run commands",
                 code="files-too-large",
                 hint="have a script fetch them in the guest, from a storage account by the VM's identity for example",
             )
-        payload = scripts.pack(script.files, windows=windows)
+        payload = scripts.pack(files, windows=windows)
         number = next(self._numbers)
         small = sum(map(len, payload.pieces)) <= IN_MEMORY
         folder = f"Temp\\build-{number}" if windows else f"{'/run' if small else '/var/tmp'}/build-{number}"

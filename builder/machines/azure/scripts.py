@@ -21,6 +21,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 SECRETS = "BUILD_SECRETS"
 # Characters of base64 in one run command: its text travels in the VM's settings, which hold 256 KiB
 PIECE = 128 * 1024
+# Bytes of a script that go in the text of its run command, beside a piece; a longer one goes with the files
+LONGEST_TEXT = 64 * 1024
+TEXT_FILE = "build-script-text"
 # Letters of packed output that one run command shows
 WINDOW = 3900
 # Without a limit of its own a script may run as long as a run command may (90 minutes by default)
@@ -38,6 +41,16 @@ class Payload:
     def staged(self) -> bool:
         """Whether the pieces go ahead, each in a run command of its own."""
         return len(self.pieces) > 1
+
+
+def with_text(script: GuestScript) -> Mapping[str, bytes | Path]:
+    """The files that go with a script: its own, and its text where that is too long for a run command."""
+    text = script.text.encode()
+    return {**script.files, TEXT_FILE: text} if len(text) > LONGEST_TEXT else script.files
+
+
+def _is_file(script: GuestScript) -> bool:
+    return TEXT_FILE in with_text(script)
 
 
 def pack(files: Mapping[str, bytes | Path], *, windows: bool) -> Payload:
@@ -120,14 +133,17 @@ def linux_script(script: GuestScript, work: str, payload: Payload, *, before: st
         (TEMPLATES / "guest.sh").read_text(encoding="utf-8"),
         f"work={shlex.quote(work)}",
         "prepare_work",
-        here('cat > "$work/script"', script.text),
-        'chmod 0555 "$work/script"',
     ]
+    if not _is_file(script):
+        lines.append(here('cat > "$work/script"', script.text))
     if payload.pieces:
         if not payload.staged:
             lines.append(here('cat > "$work/piece-0"', payload.pieces[0]))
         names = " ".join(f'"$work/piece-{number}"' for number in range(len(payload.pieces)))
         lines.append(f"unpack {payload.sha256} {names}")
+    if _is_file(script):
+        lines.append(f'mv -- "$work/files/{TEXT_FILE}" "$work/script"')
+    lines.append('chmod 0555 "$work/script"')
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(script.env.items())]
     command = shlex.join(script.interpreter) + ' "$work/script" ' + shlex.join(script.arguments)
     seconds = int(script.timeout or LONGEST_SECONDS)
@@ -156,15 +172,16 @@ def windows_script(script: GuestScript, work: str, payload: Payload) -> str:
         "# Runs one step of an image build",
         f"$work = Join-Path $env:SystemRoot {literal(work)}",
         (TEMPLATES / "guest.ps1").read_text(encoding="utf-8"),
-        "$text = @(",
-        *[f"{literal(line)}" for line in script.text.split("\n")],
-        ') -join "`n"',
-        "Write-Script $text",
     ]
+    if not _is_file(script):
+        lines += ["$text = @(", *[f"{literal(line)}" for line in script.text.split("\n")], ') -join "`n"']
+        lines.append("Write-Script $text")
     if payload.pieces:
         if not payload.staged:
             lines.append(f"Write-Piece 0 {literal(payload.pieces[0])}")
         lines.append(f"Expand-Files {literal(payload.sha256)} {len(payload.pieces)}")
+    if _is_file(script):
+        lines.append(f"Move-Script {literal(TEXT_FILE)}")
     lines += [f"Set-Variable-Of-Script {literal(name)} {literal(value)}" for name, value in sorted(script.env.items())]
     seconds = int(script.timeout or LONGEST_SECONDS)
     lines.append(f"Invoke-Script {seconds} {literal(list(script.interpreter))} {literal(list(script.arguments))}")

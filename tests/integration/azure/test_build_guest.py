@@ -31,3 +31,17 @@ def test_a_secret_does_not_show_where_output_is_left_out(
     assert "of the output are left out here" in text
     assert "(secret)" in text.partition("are left out here")[2]
     assert not [start for start in range(0, len(key) - 12) if key[start : start + 12] in text]
+
+
+def test_a_long_script_arrives_and_runs(azure: Simulator, build: Build) -> None:
+    """Azure keeps the text of a run command in the VM's settings, which hold 256 KiB."""
+    lines = "".join(f"# {hashlib.sha256(str(number).encode()).hexdigest()}\n" for number in range(6000))
+    script = f'#!/bin/sh\n{lines}sha256sum < "$0" > /etc/sum\n'
+    assert len(script) > 400_000
+    build.write("prepare: [{script: {path: long.sh}}]\ngeneralize: false\n")
+    (build.root / "long.sh").write_text(script)
+    build.apply()
+    sent = [pair.request_body for pair in azure.traffic.pairs if pair.method == "PUT" and "/runCommands/" in pair.url]
+    assert max(len(body["properties"]["source"]["script"]) for body in sent) < 200 * 1024
+    tree = azure.resource("images/web/versions/1.0.0").hidden["facts"].tree
+    assert tree.text("/etc/sum").split()[0] == hashlib.sha256(script.encode()).hexdigest()

@@ -11,6 +11,11 @@ function Write-Script([string]$Text) {
     [IO.File]::WriteAllText((Join-Path $work 'script.ps1'), $Text, $utf8)
 }
 
+# A script that came with the files
+function Move-Script([string]$Name) {
+    Move-Item -LiteralPath (Join-Path (Join-Path $work 'files') $Name) -Destination (Join-Path $work 'script.ps1')
+}
+
 function Write-Piece([int]$Number, [string]$Piece) {
     [IO.File]::WriteAllText((Join-Path $work "piece-$Number"), $Piece)
 }

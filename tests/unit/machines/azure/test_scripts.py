@@ -51,6 +51,35 @@ def test_large_files_go_ahead_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("files", [{}, {"one": b"1"}, {"large": bytes(range(256)) * 2000}])
+def test_a_long_script_goes_with_the_files(windows: bool, files: dict[str, bytes | Path]) -> None:
+    """Azure keeps a run command's text in the VM's settings, which hold 256 KiB."""
+    lines = "".join(f"echo {hashlib.sha256(bytes([number % 256])).hexdigest()} {number}\n" for number in range(5000))
+    script = GuestScript(lines, files=files)
+    payload = scripts.pack(scripts.with_text(script), windows=windows)
+    render = scripts.windows_script if windows else scripts.linux_script
+    text = render(script, "Temp\\build-1" if windows else "/run/build-1", payload)
+    assert "echo" not in text.partition(scripts.TEXT_FILE)[2].partition("Invoke-Script" if windows else "\nrun ")[0]
+    assert len(text) < 150 * 1024
+    data = io.BytesIO(base64.b64decode("".join(payload.pieces)))
+    if windows:
+        parsed(text)
+        with zipfile.ZipFile(data) as zipped:
+            assert zipped.read(scripts.TEXT_FILE) == lines.encode()
+    else:
+        with tarfile.open(fileobj=data) as archive:
+            found = archive.extractfile(scripts.TEXT_FILE)
+            assert found is not None
+            assert found.read() == lines.encode()
+
+
+@pytest.mark.parametrize("length", [scripts.LONGEST_TEXT, scripts.LONGEST_TEXT + 1])
+def test_how_long_a_script_in_a_run_command_may_be(length: int) -> None:
+    script = GuestScript("x" * length)
+    assert (scripts.TEXT_FILE in scripts.with_text(script)) is (length > scripts.LONGEST_TEXT)
+
+
+@pytest.mark.parametrize("windows", [False, True])
 def test_a_script_is_readable_and_has_no_secret(windows: bool) -> None:
     payload = scripts.pack(SCRIPT.files, windows=windows)
     if windows:
