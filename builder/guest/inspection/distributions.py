@@ -14,12 +14,12 @@ from builder.guest.inspection.rules import DiskFinding
 
 UBUNTU = frozenset({"ubuntu"})
 RHEL = frozenset({"rhel", "centos", "almalinux", "rocky", "ol", "fedora"})
-SUSE = frozenset({"sles", "sle_hpc", "opensuse", "opensuse-leap"})
+SUSE = frozenset({"sles", "sle_hpc", "opensuse", "opensuse-leap", "suse"})
 ORACLE = frozenset({"ol"})
 EVERY: frozenset[str] = frozenset()
 
 # Distributions with a page of Azure's (or prebuilt images for it), by ID of os-release
-KNOWN = UBUNTU | RHEL | SUSE | {"debian", "azurelinux", "mariner", "flatcar"} - {"fedora"}
+KNOWN = (UBUNTU | RHEL | SUSE | {"debian", "azurelinux", "mariner", "flatcar"}) - {"fedora"}
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,20 @@ class Advised:
 # Such files are short; a guest may have made one that is slow to search
 SMALL = 64 * 1024
 STALE = "network-stale"
+_ADDRESS = r"[\"']?[0-9a-f]{2}[:-]"
+_SYSTEMD = rf"^[ \t]*(Permanent)?MACAddress[ \t]*=[ \t]*{_ADDRESS}"
 UNWANTED: tuple[Unwanted, ...] = (
     Unwanted(EVERY, "/etc/udev/rules.d/70-persistent-net.rules", "names one machine's card", rule=STALE),
-    Unwanted(EVERY, "/etc/udev/rules.d/*.rules", "binds a name to one card", r"ATTR\{address\}==.*NAME=", STALE),
-    Unwanted(EVERY, "/etc/systemd/network/*.link", "binds a name to one card", r"^[ \t]*(Permanent)?MACAddress=",
-             STALE),
-    Unwanted(EVERY, "/etc/netplan/*.yaml", "matches one card", r"^[ \t]*macaddress:", STALE),
-    Unwanted(EVERY, "/etc/sysconfig/network-scripts/ifcfg-*", "is for one card", r"^[ \t]*HWADDR=", STALE),
-    Unwanted(EVERY, "/etc/sysconfig/network/ifcfg-*", "is for one card", r"^[ \t]*LLADDR=", STALE),
-    Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", "is for one card", r"^[ \t]*mac-address=", STALE),
+    Unwanted(EVERY, "/etc/udev/rules.d/*.rules", "binds a name to one card", r"ATTRS?\{address\}==.*NAME=", STALE),
+    Unwanted(EVERY, "/etc/systemd/network/*.link", "binds a name to one card", _SYSTEMD, STALE),
+    Unwanted(EVERY, "/etc/systemd/network/*.network", "is for one card", _SYSTEMD, STALE),
+    Unwanted(EVERY, "/etc/netplan/*.yaml", "matches one card, or gives it an address of its own",
+             rf"^[^#\n]*\bmacaddress[\"']?[ \t]*:[ \t]*{_ADDRESS}", STALE),
+    Unwanted(EVERY, "/etc/sysconfig/network-scripts/ifcfg-*", "is for one card, or gives it an address of its own",
+             rf"^[ \t]*(HWADDR|MACADDR)={_ADDRESS}", STALE),
+    Unwanted(EVERY, "/etc/sysconfig/network/ifcfg-*", "is for one card", rf"^[ \t]*LLADDR={_ADDRESS}", STALE),
+    Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", "is for one card, or gives it an address of its own",
+             rf"^[ \t]*(cloned-)?mac-address[ \t]*=[ \t]*{_ADDRESS}", STALE),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg", "the installer's network of another machine"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg", "keeps mirrors that are not Azure's"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/99-installer.cfg", "tells cloud-init not to look for Azure"),

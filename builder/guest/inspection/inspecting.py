@@ -20,9 +20,16 @@ from builder.guest.inspection import windows
 from builder.guest.inspection.disk_file import DiskFile, as_layer, look_at
 from builder.guest.inspection.distributions import unwanted_files
 from builder.guest.inspection.identity import check_identity
-from builder.guest.inspection.layout import Layout, check_layout, check_root, check_size, read_layout
+from builder.guest.inspection.layout import (
+    Layout,
+    check_architecture,
+    check_layout,
+    check_root,
+    check_size,
+    read_layout,
+)
 from builder.guest.inspection.linux_checks import check_linux
-from builder.guest.inspection.linux_facts import read_facts
+from builder.guest.inspection.linux_facts import not_looked_at, read_facts
 from builder.guest.inspection.registry import HiveBroken
 from builder.guest.inspection.rules import DiskFinding, Inspection, Wanted, in_order
 from builder.guest.inspection.scratch import scratch_folder
@@ -101,8 +108,8 @@ def _tell_layout(layout: Layout, found: _Found) -> None:
     )
     if layout.generations:
         found.facts["starts as"] = " and ".join(f"Generation {number}" for number in layout.generations)
-    if layout.efi_unread:
-        found.left_out.append(f"the EFI system partition: {layout.efi_unread}")
+    if layout.efi is not None and layout.efi.unread:
+        found.left_out.append(f"the EFI system partition: {layout.efi.unread}")
 
 
 def _holds_windows(layout: Layout, folder: Path, found: _Found, wanted: Wanted) -> bool:
@@ -152,7 +159,7 @@ def _look_at_linux(layer: DiskLayer, layout: Layout, folder: Path, found: _Found
 
 
 def _tell_linux(system: OpenedSystem, layout: Layout, found: _Found, wanted: Wanted) -> None:
-    facts = read_facts(system)
+    facts = read_facts(system, layout.efi)
     tree = system.tree
     state, findings = check_identity(tree, wanted, machine_id=facts.machine_id)
     found.facts["system"] = f"{facts.os_release.get('PRETTY_NAME', 'Linux')} ({facts.architecture})"
@@ -160,7 +167,5 @@ def _tell_linux(system: OpenedSystem, layout: Layout, found: _Found, wanted: Wan
     found.findings += findings
     found.findings += check_linux(facts, generalized=state != "specialized")
     found.findings += unwanted_files(tree, facts.os_release)
-    starts_there = not layout.has_efi_system or layout.efi_unread or facts.architecture in layout.fallback_architectures
-    if facts.architecture == "arm64" and not (layout.uefi and starts_there):
-        message = "the system is for Arm64, and there is no EFI/BOOT/BOOTAA64.EFI"
-        found.findings.append(DiskFinding("boot-architecture", "EFI system partition", message))
+    found.findings += check_architecture(layout, facts.architecture)
+    found.left_out += not_looked_at(system, layout.efi)

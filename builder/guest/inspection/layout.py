@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from builder import process
 from builder.disk import partitions
 from builder.disk.layers import DiskLayer
 from builder.disk.partitions import SECTOR, TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, Partition, PartitionTable
 from builder.disk.volumes import Volume, find_volumes, no_root
 from builder.errors import BuildError
+from builder.guest.inspection.efi_partition import FALLBACK, EfiPartition, read_efi_partition
 from builder.guest.inspection.rules import DiskFinding
 
 GIB = 1024**3
@@ -27,16 +26,14 @@ BOOT_CODE = 440
 MBR_EFI_SYSTEM = "ef"
 LEGACY_BOOT = 0x4  # GPT attribute: UEFI specification, table 5-8
 OTHER_TABLE = "there is a GPT, but the first sector has partitions of its own, which Linux takes instead"
-FALLBACK = {"BOOTX64.EFI": "x64", "BOOTAA64.EFI": "arm64"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the bytes of a disk tell. `loaders` are the .efi files of the EFI system partition, in upper case.
+    """What the bytes of a disk tell. `efi` is the EFI system partition, if there is one.
 
     `table` is None when there is none. `uefi` and `bios` tell whether firmware of that kind would start it.
-    `primary_broken` says what is wrong at the start of a disk whose backup table is whole. `efi_unread` says why the
-    EFI system partition could not be looked at, `efi_wrong` what it holds instead of a FAT filesystem.
+    `primary_broken` says what is wrong at the start of a disk whose backup table is whole.
     """
 
     table: Literal["gpt", "mbr"] | None
@@ -46,22 +43,13 @@ class Layout:
     table_broken: str = ""
     primary_broken: str = ""
     backup_broken: bool = False
-    has_efi_system: bool = False
-    loaders: tuple[str, ...] = ()
+    efi: EfiPartition | None = None
     bios: bool = False
-    efi_unread: str = ""
-    efi_wrong: str = ""
 
     @property
     def uefi(self) -> bool:
         """Whether there is a loader where new firmware looks; assumed where that partition can't be read."""
-        return self.has_efi_system and (bool(self.efi_unread) or bool(self.fallback_architectures))
-
-    @property
-    def fallback_architectures(self) -> tuple[str, ...]:
-        """The architectures that have a loader at EFI/BOOT."""
-        names = {loader.rsplit("/", 1)[1] for loader in self.loaders if loader.startswith("/EFI/BOOT/")}
-        return tuple(architecture for name, architecture in FALLBACK.items() if name in names)
+        return self.efi is not None and bool(self.efi.unread or self.efi.fallback_architectures)
 
     @property
     def generations(self) -> tuple[int, ...]:
@@ -81,14 +69,6 @@ def read_layout(raw: Path, size: int) -> Layout:
     if table is None:
         return Layout(None, size, volumes)
     efi = next((item for item in table.partitions if item.type in (TYPE_EFI_SYSTEM, MBR_EFI_SYSTEM)), None)
-    loaders: tuple[str, ...] = ()
-    unread = ""
-    wrong = ""
-    if efi is not None:
-        loaders, unread = _loaders(raw, efi.start)
-        content = next((item.content for item in volumes if item.number == efi.number), None)
-        if unread and (content is None or content.type != "vfat"):
-            unread, wrong = "", content.type if content else "nothing that is known"
     return Layout(
         table=table.kind,
         size=size,
@@ -96,12 +76,17 @@ def read_layout(raw: Path, size: int) -> Layout:
         partition_starts=tuple((item.number, item.start) for item in table.partitions),
         primary_broken=_primary_broken(raw, table),
         backup_broken=table.kind == "gpt" and not table.from_backup and not _backup_in_place(raw, size),
-        has_efi_system=efi is not None,
-        loaders=loaders,
-        efi_unread=unread,
-        efi_wrong=wrong,
+        efi=_efi_partition(raw, efi, volumes) if efi else None,
         bios=_starts_on_bios(raw, table),
     )
+
+
+def _efi_partition(raw: Path, partition: Partition, volumes: Sequence[Volume]) -> EfiPartition:
+    found = read_efi_partition(raw, partition.start)
+    content = next((item.content for item in volumes if item.number == partition.number), None)
+    if found.unread and (content is None or content.type != "vfat"):
+        return EfiPartition(wrong=content.type if content else "nothing that is known")
+    return found
 
 
 def _primary_broken(raw: Path, table: PartitionTable) -> str:
@@ -147,18 +132,6 @@ def _has_core(file: BinaryIO, partition: Partition) -> bool:
     return partition.type == TYPE_BIOS_BOOT and any(file.read(SECTOR))
 
 
-def _loaders(raw: Path, start: int) -> tuple[tuple[str, ...], str]:
-    """The .efi files of a FAT filesystem at `start`, and why they can't be read, if so."""
-    if shutil.which("mdir", path=process.environment()["PATH"]) is None:
-        return (), "mdir is not installed (apt-get install mtools)"
-    # Lower-case names are shown as such; firmware doesn't mind
-    listing = process.run(["mdir", "-b", "-/", "-i", f"{raw}@@{start}", "::/"], ok=(0, 1))
-    if not listing.output and "file not found" not in listing.errors.lower():
-        return (), f"it can't be read: {listing.errors.strip().splitlines()[-1] if listing.errors.strip() else 'empty'}"
-    names = [line.removeprefix("::").upper() for line in listing.output.splitlines()]
-    return tuple(sorted(name for name in names if name.endswith(".EFI"))), ""
-
-
 def check_layout(layout: Layout) -> list[DiskFinding]:
     """The findings of a layout. What its filesystems hold is looked at elsewhere."""
     if layout.table_broken:
@@ -185,17 +158,30 @@ def check_layout(layout: Layout) -> list[DiskFinding]:
 
 
 def _check_boot(layout: Layout) -> list[DiskFinding]:
-    if layout.has_efi_system and not layout.efi_unread and not layout.fallback_architectures:
-        others = tuple(layout.loaders[:5])
+    efi = layout.efi
+    if efi is not None and not efi.unread and not efi.fallback_architectures:
+        others = tuple(efi.loaders[:5])
         message = "there is no EFI/BOOT/BOOTX64.EFI (or BOOTAA64.EFI)" + (f"; there is {others[0]}" if others else "")
-        if layout.efi_wrong:
-            message = f"it holds no FAT filesystem, but {layout.efi_wrong}"
+        if efi.wrong:
+            message = f"it holds no FAT filesystem, but {efi.wrong}"
         rule = "boot-fallback" if layout.bios else "boot-none"
         return [DiskFinding(rule, "EFI system partition", message, others)]
     if not layout.generations:
         message = "no boot code for BIOS in the first sector, no EFI system partition"
         return [DiskFinding("boot-none", "partition table", message)]
     return []
+
+
+def check_architecture(layout: Layout, architecture: str) -> list[DiskFinding]:
+    """The finding for a system whose processor ("x64", "arm64") has no loader; Arm64 has no BIOS."""
+    efi = layout.efi
+    starts = efi is not None and bool(efi.unread or architecture in efi.fallback_architectures)
+    file = next((name for name, value in FALLBACK.items() if value == architecture), "")
+    # What starts nowhere at all has another finding
+    if not file or starts or (layout.bios and architecture == "x64") or not layout.generations:
+        return []
+    message = f"the system is for {architecture}, and there is no EFI/BOOT/{file}"
+    return [DiskFinding("boot-architecture", "EFI system partition", message)]
 
 
 def check_size(size: int, generations: Sequence[int]) -> list[DiskFinding]:
@@ -229,4 +215,5 @@ def check_root(volumes: Sequence[Volume]) -> list[DiskFinding]:
             place = f"partition {volume.number}" if volume.number else "disk"
             break
     message = {"root-lvm": "the root is in a logical volume; it was not looked into"}.get(rule, error.message)
-    return [DiskFinding(rule, place, message, tuple([error.detail] if error.detail else []))]
+    lines = tuple([error.detail] if error.detail else [])
+    return [DiskFinding(rule, place, message, lines, remedy=(error.hint or "") if rule == "root-encrypted" else "")]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 from builder.disk import fstab
 from builder.disk.fstab import FstabEntry
+from builder.guest.inspection.boot_lines import ON_EFI, BootLine
 from builder.guest.inspection.distributions import ADVISED, KNOWN, Advised, concerns
-from builder.guest.inspection.linux_facts import AGENT_CONFIG, CLOUD_CONFIGS, KernelFacts, LinuxFacts
+from builder.guest.inspection.linux_facts import AGENT_CONFIG, CLOUD_CONFIGS, HIDING, KernelFacts, LinuxFacts
 from builder.guest.inspection.rules import DiskFinding
 
 FSTAB = "/etc/fstab"
@@ -60,7 +61,13 @@ def _fstab(facts: LinuxFacts) -> Findings:
 def _is_missing(entry: FstabEntry, facts: LinuxFacts) -> bool:
     if "nofail" in entry.options or entry.device.startswith(AZURE_DEVICES):
         return False
-    return entry.device.startswith(BY_IDENTITY) and fstab.find_volume(entry.device, facts.volumes) is None
+    return _is_nowhere(entry.device, facts)
+
+
+def _is_nowhere(device: str, facts: LinuxFacts) -> bool:
+    """Whether what is named by an identity (UUID=...) is on none of the partitions, as far as one can look."""
+    hidden = any(volume.content and volume.content.type in HIDING for volume in facts.volumes)
+    return device.startswith(BY_IDENTITY) and not hidden and fstab.find_volume(device, facts.volumes) is None
 
 
 def _swap(facts: LinuxFacts) -> Findings:
@@ -74,22 +81,33 @@ def _swap(facts: LinuxFacts) -> Findings:
 
 def _boot_lines(facts: LinuxFacts) -> Findings:
     if not facts.boot_lines:
-        yield DiskFinding("boot-line", "/boot", "there are no entries of GRUB, systemd-boot or extlinux")
+        if not facts.boot_elsewhere:
+            yield DiskFinding("boot-line", "/boot", "there are no entries of GRUB, systemd-boot or extlinux")
         return
-    terminal = SERIAL.get(facts.architecture, "ttyS0")
     seen: set[tuple[str, str]] = set()
     for line in facts.boot_lines:
-        for root in line.values("root"):
-            if DEVICE_NAME.match(root) and ("root", line.path) not in seen:
-                seen.add(("root", line.path))
-                known = bool(facts.root and facts.root.content and facts.root.content.uuid)
-                yield DiskFinding("boot-root-name", line.path, f"root={root}", by_hand=not known)
-        consoles = {value.split(",")[0] for value in line.values("console")}
-        if terminal not in consoles and ("console", line.path) not in seen:
-            seen.add(("console", line.path))
-            message = f"there is no console={terminal}: {' '.join(line.parameters) or 'no parameters'}"
-            yield DiskFinding("boot-console", line.path, message)
+        for finding in _boot_line(line, facts):
+            # One of each kind for a file: its entries are mostly alike
+            if (finding.rule, finding.place) not in seen:
+                seen.add((finding.rule, finding.place))
+                yield finding
     yield from _advised(facts)
+
+
+def _boot_line(line: BootLine, facts: LinuxFacts) -> Findings:
+    # Scripts that run in the guest have no EFI system partition
+    by_hand = line.path.startswith(ON_EFI)
+    # The last one counts
+    for root in line.values("root")[-1:]:
+        if DEVICE_NAME.match(root):
+            known = bool(facts.root and facts.root.content and facts.root.content.uuid)
+            yield DiskFinding("boot-root-name", line.path, f"root={root}", by_hand=by_hand or not known)
+        elif _is_nowhere(root.partition("/PARTNROFF=")[0], facts):
+            yield DiskFinding("boot-root-missing", line.path, f"root={root} is not on the disk")
+    terminal = SERIAL.get(facts.architecture, "ttyS0")
+    if terminal not in {value.split(",")[0] for value in line.values("console")}:
+        message = f"there is no console={terminal}: {' '.join(line.parameters) or 'no parameters'}"
+        yield DiskFinding("boot-console", line.path, message, by_hand=by_hand)
 
 
 def _advised(facts: LinuxFacts) -> Findings:
@@ -109,32 +127,38 @@ def _kernels(facts: LinuxFacts) -> Findings:
     if not facts.kernels:
         yield DiskFinding("kernel-missing", "/lib/modules", "there is no kernel with modules")
     for kernel in facts.kernels:
-        yield from _drivers(kernel)
+        yield from _drivers(kernel, facts)
         off = [name for name in MEDIA_DRIVERS if name in facts.modules_off and name not in kernel.built_in]
         gone = [name for name in MEDIA_DRIVERS if name not in off and not kernel.has(name)]
         if off:
             yield DiskFinding("driver-media", "/etc/modprobe.d", f"switched off: {', '.join(off)}")
         if gone:
-            yield DiskFinding("driver-media", f"kernel {kernel.release}", f"not there: {', '.join(gone)}")
+            names = ", ".join(gone)
+            remedy = f"install the kernel's other modules, or one that has {names}"
+            yield DiskFinding("driver-media", f"kernel {kernel.release}", f"not there: {names}", remedy=remedy)
 
 
-def _drivers(kernel: KernelFacts) -> Findings:
+def _drivers(kernel: KernelFacts, facts: LinuxFacts) -> Findings:
     place = kernel.initramfs or f"kernel {kernel.release}"
     storage = [name for name in STORAGE_DRIVERS if not kernel.has_early(name)]
+    unknown = bool(kernel.problem) or (kernel.early is None and bool(facts.boot_elsewhere))
     if kernel.problem:
         yield DiskFinding("initramfs-unreadable", place, kernel.problem)
-    elif storage:
+    elif storage and not unknown:
         absent = [name for name in storage if not kernel.has(name)]
         message = f"{', '.join(storage)} {'is' if len(storage) == 1 else 'are'} missing"
         if kernel.early is None:
             message += f": kernel {kernel.release} has no initramfs"
         remedy = f"install a kernel that has {', '.join(absent)}" if absent else ""
-        yield DiskFinding("driver-storage", place, message, remedy=remedy, by_hand=bool(absent))
+        yield DiskFinding(
+            "driver-storage", place, message, remedy=remedy, by_hand=bool(absent) or not facts.initramfs_tools
+        )
     if not kernel.has(NETWORK_DRIVER):
         yield DiskFinding("driver-network", f"kernel {kernel.release}", f"{NETWORK_DRIVER} is missing")
-    if not kernel.problem and not kernel.has_early(NVME_DRIVER):
-        by_hand = not kernel.has(NVME_DRIVER)
-        remedy = f"install a kernel that has {NVME_DRIVER}" if by_hand else ""
+    if not unknown and not kernel.has_early(NVME_DRIVER):
+        absent_too = not kernel.has(NVME_DRIVER)
+        remedy = f"install a kernel that has {NVME_DRIVER}" if absent_too else ""
+        by_hand = absent_too or not facts.initramfs_tools
         yield DiskFinding("driver-nvme", place, f"{NVME_DRIVER} is missing", remedy=remedy, by_hand=by_hand)
 
 
@@ -191,7 +215,9 @@ def _distribution(facts: LinuxFacts) -> Findings:
 
 def _unclean(facts: LinuxFacts) -> Findings:
     for volume in facts.volumes:
-        if volume.content and volume.content.dirty:
+        # The superblock of xfs doesn't tell; the kernel does, when it has to replay the journal
+        told = any(note.startswith(f"{volume.name} was not unmounted cleanly") for note in facts.notes)
+        if told or (volume.content and volume.content.dirty):
             yield DiskFinding("filesystem-unclean", f"partition {volume.number}", "its journal holds changes")
 
 

@@ -15,6 +15,7 @@ from builder.disk.tree import GuestTree
 from builder.disk.volumes import Volume
 from builder.guest.inspection import initramfs
 from builder.guest.inspection.boot_lines import SMALL, BootLine, boot_lines
+from builder.guest.inspection.efi_partition import EfiPartition
 from builder.guest.inspection.unpacking import Unreadable
 from builder.guest.inventory import kernels, services
 
@@ -26,6 +27,11 @@ CLOUD_DISABLED = "/etc/cloud/cloud-init.disabled"
 SSH_SERVERS = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/sbin/dropbear")
 # Where distributions put the initramfs of a kernel release
 INITRAMFS = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}", "/lib/modules/{}/initrd")
+# Where they put the kernel itself
+KERNEL_IMAGES = ("/boot/vmlinuz-{}", "/boot/vmlinux-{}", "/boot/Image-{}", "/lib/modules/{}/vmlinuz")
+INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")
+# What nobody can look into from outside
+HIDING = ("lvm", "luks", "bitlocker")
 # Alpine's and Arch's have the flavour, not the release, in their name
 INITRAMFS_BY_FLAVOUR = "/boot/initramfs-*"
 SHIPPED_UNITS = "/usr/lib/systemd/system/*.wants/*"
@@ -62,6 +68,8 @@ class LinuxFacts:
 
     `agent` and `cloud_init` tell whether they are installed; `datasources` is cloud-init's list (None: not given),
     `agent_config` what waagent.conf says (keys in lower case). `modules_off` are modules that modprobe.d switches off.
+    `boot_elsewhere` says where kernels and boot entries may stand that could not be looked at. `initramfs_tools` tells
+    whether what `--fix` makes an initramfs with is there.
     """
 
     os_release: Mapping[str, str]
@@ -80,13 +88,16 @@ class LinuxFacts:
     ssh_server: bool
     modules_off: frozenset[str]
     machine_id: bool
+    boot_elsewhere: str
+    initramfs_tools: bool
     notes: tuple[str, ...]
 
 
-def read_facts(system: OpenedSystem) -> LinuxFacts:
-    """Everything that the checks ask for, from a system that is mounted."""
+def read_facts(system: OpenedSystem, efi: EfiPartition | None = None) -> LinuxFacts:
+    """Everything that the checks ask for, from a system that is mounted, and its EFI system partition."""
     tree = system.tree
-    lines = boot_lines(tree)
+    efi = efi or EfiPartition()
+    lines = boot_lines(tree, efi.settings)
     root = next((item.volume for item in system.filesystems if item.target == "/"), None)
     return LinuxFacts(
         os_release=system.os_release,
@@ -95,7 +106,7 @@ def read_facts(system: OpenedSystem) -> LinuxFacts:
         volumes=system.volumes,
         root=root,
         boot_lines=lines,
-        kernels=tuple(_kernel(tree, release) for release in kernels(tree)),
+        kernels=tuple(_kernel(tree, release) for release in _installed(tree)),
         services=frozenset(services(tree)) | {path.rsplit("/", 1)[1] for path in tree.glob(SHIPPED_UNITS)},
         agent=any(tree.exists(path) for path in AGENTS),
         agent_config=agent_config(text_of(tree, AGENT_CONFIG)),
@@ -105,8 +116,30 @@ def read_facts(system: OpenedSystem) -> LinuxFacts:
         ssh_server=any(tree.exists(path) for path in SSH_SERVERS),
         modules_off=_modules_off(tree),
         machine_id=bool(re.fullmatch(r"[0-9a-f]{32}\s*", text_of(tree, "/etc/machine-id"))),
+        boot_elsewhere="the EFI system partition" if efi.kernels else _boot_not_mounted(system),
+        initramfs_tools=any(tree.exists(path) for path in INITRAMFS_TOOLS),
         notes=system.notes,
     )
+
+
+def _boot_not_mounted(system: OpenedSystem) -> str:
+    """Which folder of those that kernels stand in is a filesystem of its own that is not mounted."""
+    entries = fstab.disk_mounts(fstab.parse(text_of(system.tree, "/etc/fstab")))
+    mounted = {item.target for item in system.filesystems}
+    return next((entry.target for entry in entries if entry.target == "/boot" and entry.target not in mounted), "")
+
+
+def not_looked_at(system: OpenedSystem, efi: EfiPartition | None) -> list[str]:
+    """What of the disk's content no check has seen, and why."""
+    # A filesystem that is missing is a finding; the EFI system partition is read without being mounted
+    told = ("is on none of the disks", "doesn't mount vfat", "not unmounted cleanly")
+    found = [note for note in system.notes if not any(words in note for words in told)]
+    for volume in system.volumes:
+        if volume.content and volume.content.type in HIDING:
+            found.append(f"what is in partition {volume.number} ({volume.content.type})")
+    if efi is not None and efi.kernels:
+        found.append("kernels on the EFI system partition, and their drivers")
+    return found
 
 
 def text_of(tree: GuestTree, path: str) -> str:
@@ -130,6 +163,17 @@ def _kernel(tree: GuestTree, release: str) -> KernelFacts:
             return KernelFacts(release, modules, built_in, path, initramfs.module_names(file))
     except Unreadable as error:
         return KernelFacts(release, modules, built_in, path, None, error.message)
+
+
+def _installed(tree: GuestTree) -> list[str]:
+    """The releases whose kernel is there: removed ones may leave their folder of modules. All, where none is known."""
+    releases = kernels(tree)
+    found = [
+        release
+        for release in releases
+        if _initramfs(tree, release) or any(tree.is_file(path.format(release)) for path in KERNEL_IMAGES)
+    ]
+    return found or releases
 
 
 def _lines(tree: GuestTree, path: str) -> list[str]:

@@ -109,8 +109,8 @@ LAYOUT = (
     ),
     Rule(
         "boot-architecture", "error", "the disk can't start on the machines that it is for",
-        "Arm64 VMs are of Generation 2 only",
-        "make the disk with an EFI system partition",
+        "firmware starts the loader of its own processor; Arm64 VMs are of Generation 2 only",
+        "make the disk with an EFI system partition that has this processor's loader",
     ),
     Rule(
         "root-missing", "error", "there is no one operating system on the disk",

@@ -28,6 +28,11 @@ GUEST = (
         mends="writes the UUID of the root filesystem",
     ),
     Rule(
+        "boot-root-missing", "error", "the boot line names a root that is not on the disk",
+        "the kernel, or its initramfs, waits for it and starts nothing",
+        "write the UUID that the root filesystem has (see `blkid`), and renew the boot configuration",
+    ),
+    Rule(
         "boot-console", "warning", "the kernel doesn't write to the serial console",
         "boot diagnostics and the serial console of Azure show nothing (generic)",
         "add console=ttyS0 (Arm64: ttyAMA0) to the boot line",
@@ -35,7 +40,7 @@ GUEST = (
     ),
     Rule(
         "boot-parameter", "note", "the boot line differs from what Azure advises for this distribution",
-        "see the table of distributions below",
+        "docs/inspect.md has the table of what is asked of each",
         "change the boot line",
     ),
     Rule(
@@ -109,11 +114,11 @@ GUEST = (
     Rule(
         "network-stale", "warning", "network settings name one machine's card",
         "a VM's card has another address, or another name: it stays without network (generic, SLES)",
-        "remove the file",
+        "remove the card's address (or name) from the file, or the file",
     ),
     Rule(
         "distribution", "warning", "a setting is against what Azure asks of this distribution",
-        "see the table of distributions below",
+        "docs/inspect.md has the table of what is asked of each",
         "change it as told",
     ),
     Rule(

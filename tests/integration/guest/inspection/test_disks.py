@@ -19,10 +19,11 @@ import pytest
 
 from builder.cli.app import invoke
 from builder.disk import vhd
-from builder.disk.mounts import loop_device, mounted
+from builder.disk.mounts import loop_device, mounted, sync_filesystem
 from builder.disk.partitions import TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, TYPE_SWAP, GptPartition, read_table, write_gpt
 from builder.guest.inspection.initramfs import module_names
 from builder.guest.inspection.inspecting import inspect_disk
+from builder.guest.inspection.layout import read_layout
 from builder.guest.inspection.unpacking import Unreadable
 from tests.integration.disk.conftest import as_layer, gpt_disk, root_files, wait_until_nothing_is_left
 
@@ -274,6 +275,50 @@ def test_two_systems_and_swap(tmp_path: Path) -> None:
         fill(raw, part.start, part.size, "ext4", root_files())
     found = inspect_disk(fixed(raw))
     assert ("root-missing", "several") in [(item.rule, item.message.split()[2]) for item in found.findings]
+
+
+def test_a_journal_of_xfs_is_told(tmp_path: Path) -> None:
+    """A disk that is copied while its machine runs: xfs doesn't say so in its superblock."""
+    raw, copy = tmp_path / "disk.raw", tmp_path / "copy.raw"
+    gpt_disk(raw, "xfs", size=400 * MIB)
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    with loop_device(raw, offset=MIB, size=398 * MIB) as device, mounted(device, mount, type="xfs"):
+        (mount / "etc/new").write_text("x")
+        descriptor = os.open(mount, os.O_RDONLY)
+        sync_filesystem(descriptor)
+        os.close(descriptor)
+        os.sync()
+        subprocess.run(["cp", "--sparse=always", str(raw), str(copy)], check=True)
+    assert "filesystem-unclean" not in found_in(fixed(raw))
+    assert "filesystem-unclean" in found_in(fixed(copy))
+
+
+def test_what_stands_on_the_efi_system_partition(tmp_path: Path) -> None:
+    raw = efi(tmp_path / "disk.raw", "::/EFI/redhat")
+    image = f"{raw}@@{MIB}"
+    subprocess.run(["mmd", "-i", image, "::/EFI/BOOT", "::/EFI/Linux", "::/loader", "::/loader/entries"], check=True)
+    files = {
+        "/EFI/BOOT/BOOTX64.EFI": b"MZ",
+        "/EFI/redhat/grub.cfg": b"set a=b\n",
+        "/EFI/redhat/grubenv": b"kernelopts=ro\n",
+        "/loader/entries/a b.conf": b"options ro\r\n",
+        "/loader/other.conf": b"no",
+    }
+    for path, content in files.items():
+        subprocess.run(["mcopy", "-i", image, "-", f"::{path}"], input=content, check=True)
+    found = read_layout(raw, 64 * MIB).efi
+    assert found is not None
+    assert found.settings == {
+        "/EFI/redhat/grub.cfg": "set a=b\n",
+        "/EFI/redhat/grubenv": "kernelopts=ro\n",
+        "/loader/entries/a b.conf": "options ro\r\n",
+    }
+    assert (found.fallback_architectures, found.kernels, found.unread) == (("x64",), False, "")
+    subprocess.run(["mcopy", "-i", image, "-", "::/EFI/Linux/a-6.1.efi"], input=b"MZ", check=True)
+    again = read_layout(raw, 64 * MIB).efi
+    assert again is not None
+    assert again.kernels
 
 
 def test_layers_and_archives_are_refused(tmp_path: Path, raw: Path) -> None:

@@ -49,6 +49,8 @@ def linux(fstab: str = f"UUID={UUID} / ext4 defaults 0 1\n", **more: object) -> 
         "ssh_server": True,
         "modules_off": frozenset(),
         "machine_id": False,
+        "boot_elsewhere": "",
+        "initramfs_tools": True,
         "notes": (),
     }
     return LinuxFacts(**{**values, **more})  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ from builder.disk.system import OpenedSystem, parse_os_release
 from builder.disk.tree import GuestTree
 from builder.guest.inspection.boot_lines import boot_lines
 from builder.guest.inspection.distributions import unwanted_files
+from builder.guest.inspection.efi_partition import EfiPartition
 from builder.guest.inspection.identity import MOST_LINES, check_identity
-from builder.guest.inspection.linux_facts import LinuxFacts, read_facts
+from builder.guest.inspection.linux_facts import LinuxFacts, not_looked_at, read_facts
 
 
 def tree(root: Path, files: dict[str, str]) -> GuestTree:
@@ -52,6 +53,13 @@ ENTRIES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
     "extlinux": ({"/boot/extlinux.conf": "DEFAULT x\nLABEL x\n  LINUX vmlinuz\n  APPEND root=LABEL=x console=ttyS0\n"},
                  [("/boot/extlinux.conf", "root=LABEL=x console=ttyS0")]),
     "only for repairs": ({"/boot/grub/grub.cfg": "linux /vmlinuz single\n"}, [("/boot/grub/grub.cfg", "single")]),
+    "Azure Linux": ({"/boot/grub2/grub.cfg": "set bootprefix=/boot\nload_env -f $bootprefix/mariner.cfg\n"
+                     "if [ -f  $bootprefix/systemd.cfg ]; then\n\tload_env -f $bootprefix/systemd.cfg\nelse\n"
+                     "\tset systemd_cmdline=net.ifnames=0\nfi\nset rootdevice=PARTUUID=1\n"
+                     'menuentry "Linux" {\n\tlinux $bootprefix/$mariner_linux root=$rootdevice $mariner_cmdline'
+                     " $systemd_cmdline\n}\n",
+                     "/boot/mariner.cfg": "mariner_cmdline=ro console=ttyS0\nmariner_linux=vmlinuz-6.1\n"},
+                    [("/boot/grub2/grub.cfg", "root=PARTUUID=1 ro console=ttyS0 net.ifnames=0")]),
     "no parameters": ({"/boot/grub/grub.cfg": "\tlinux\t/vmlinuz\n"}, [("/boot/grub/grub.cfg", "")]),
 }  # fmt: skip
 
@@ -60,6 +68,22 @@ ENTRIES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
 def test_boot_entries(tmp_path: Path, case: str) -> None:
     files, expected = ENTRIES[case]
     assert [(line.path, " ".join(line.parameters)) for line in boot_lines(tree(tmp_path, files))] == expected
+
+
+def test_boot_entries_on_the_efi_system_partition(tmp_path: Path) -> None:
+    """RHEL 8 has its entries in /boot, and their variables where its firmware looks."""
+    guest = tree(tmp_path, {"/boot/loader/entries/a.conf": "options $kernelopts $tuned_params\n"})
+    settings = {
+        "/EFI/redhat/grubenv": "# GRUB Environment Block\nkernelopts=root=UUID=1 ro\n####",
+        "/EFI/redhat/grub.cfg": 'set tuned_params=""\nblscfg\n',
+        "/EFI/centos/grub.cfg": "\tlinuxefi /vmlinuz root=UUID=2\n",
+        "/loader/entries/arch.conf": "title Arch\noptions root=UUID=3\n",
+    }
+    assert [(line.path, " ".join(line.parameters)) for line in boot_lines(guest, settings)] == [
+        ("/boot/loader/entries/a.conf", "root=UUID=1 ro"),
+        ("EFI system partition:/EFI/centos/grub.cfg", "root=UUID=2"),
+        ("EFI system partition:/loader/entries/arch.conf", "root=UUID=3"),
+    ]
 
 
 def test_files_that_are_made_to_be_slow_to_search(tmp_path: Path) -> None:
@@ -121,7 +145,27 @@ def test_a_kernel_and_its_modules(tmp_path: Path) -> None:
     assert [item.release for item in found] == ["6.1-x"]
     assert (found[0].modules, found[0].built_in) == ({"hv_netvsc"}, {"hv_vmbus"})
     assert (found[0].initramfs, found[0].early) == ("/boot/initramfs-6.1-x.img", None)
-    assert "no known archive" in found[0].problem
+    assert "no cpio archive" in found[0].problem
+
+
+def test_a_removed_kernels_folder_is_none(tmp_path: Path) -> None:
+    left = {"/lib/modules/5.10-old/kernel/extra/x.ko": ""}
+    for image in ("/boot/vmlinuz-6.1-x", "/boot/initrd-6.1-x", "/lib/modules/6.1-x/vmlinuz"):
+        root = tmp_path / image.replace("/", "-")
+        found = facts(root, {**left, "/lib/modules/6.1-x/kernel/x": "", image: ""}).kernels
+        assert [item.release for item in found] == ["6.1-x"]
+    # Where kernels stand elsewhere, nobody knows which is one
+    assert len(facts(tmp_path / "none", {**left, "/lib/modules/6.1-x/kernel/x": ""}).kernels) == 2
+
+
+def test_where_kernels_may_stand_that_nobody_sees(tmp_path: Path) -> None:
+    found = facts(tmp_path, {"/etc/fstab": "UUID=1 /boot vfat defaults 0 2\nUUID=2 /boot/efi vfat defaults 0 2\n"})
+    assert found.boot_elsewhere == "/boot"
+    system = OpenedSystem(tmp_path, "x64", {}, (), (), ("/boot is not mounted: build doesn't mount f2fs",))
+    assert read_facts(system, EfiPartition(kernels=True)).boot_elsewhere == "the EFI system partition"
+    assert not_looked_at(system, EfiPartition(kernels=True)) == [
+        "/boot is not mounted: build doesn't mount f2fs", "kernels on the EFI system partition, and their drivers",
+    ]  # fmt: skip
 
 
 def test_a_link_out_of_the_guest_is_the_guests(tmp_path: Path) -> None:
@@ -138,6 +182,23 @@ def test_a_link_out_of_the_guest_is_the_guests(tmp_path: Path) -> None:
         ("debian", "/etc/udev/rules.d/60-x.rules", 'ATTR{size}=="1", NAME="x"', ""),
         ("debian", "/etc/netplan/50-cloud-init.yaml", "match:\n  macaddress: 00:11\n", "network-stale"),
         ("debian", "/etc/netplan/50-cloud-init.yaml", "dhcp4: true\n", ""),
+        ("ubuntu", "/etc/netplan/01.yaml", "ens33: {match: {macaddress: '00:11:22'}, dhcp4: true}", "network-stale"),
+        ("ubuntu", "/etc/netplan/01.yaml", '"macaddress" : "00:11:22"', "network-stale"),
+        ("ubuntu", "/etc/netplan/01.yaml", "dhcp4: true  # macaddress: 00:11:22", ""),
+        ("debian", "/etc/systemd/network/10.network", "[Match]\nMACAddress = 00:11:22\n", "network-stale"),
+        ("debian", "/etc/systemd/network/10.network", "[Match]\nName=eth0\n", ""),
+        (
+            "rhel",
+            "/etc/NetworkManager/system-connections/a.nmconnection",
+            "[ethernet]\nmac-address = 00:11:22\n",
+            "network-stale",
+        ),
+        ("rhel", "/etc/NetworkManager/system-connections/a", "cloned-mac-address=00:11:22\n", "network-stale"),
+        ("rhel", "/etc/NetworkManager/system-connections/a", "cloned-mac-address=preserve\n", ""),
+        ("rhel", "/etc/sysconfig/network-scripts/ifcfg-eth0", "MACADDR='00:11:22'\n", "network-stale"),
+        ("rhel", "/etc/sysconfig/network-scripts/ifcfg-eth0", "HWADDR=\n", ""),
+        ("sles", "/etc/sysconfig/network/ifcfg-eth0", 'LLADDR="00:11:22"', "network-stale"),
+        ("debian", "/etc/udev/rules.d/10-x.rules", 'ATTRS{address}=="00:11", NAME="eth0"', "network-stale"),
         ("debian", "/etc/cloud/ds-identify.cfg", "policy: enabled", ""),
         ("ubuntu", "/etc/cloud/ds-identify.cfg", "policy: enabled", "distribution"),
         ("ubuntu", "/etc/cloud/cloud.cfg.d/99-installer.cfg", "", "distribution"),

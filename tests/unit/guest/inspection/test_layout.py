@@ -9,7 +9,16 @@ import pytest
 
 from builder.disk.filesystems import Content
 from builder.disk.partitions import TYPE_BIOS_BOOT, GptPartition, repair_gpt, write_gpt
-from builder.guest.inspection.layout import GIB, Layout, check_layout, check_root, check_size, read_layout
+from builder.guest.inspection.efi_partition import EfiPartition
+from builder.guest.inspection.layout import (
+    GIB,
+    Layout,
+    check_architecture,
+    check_layout,
+    check_root,
+    check_size,
+    read_layout,
+)
 from tests.unit.guest.inspection.facts import volume
 
 MIB = 1024**2
@@ -23,28 +32,28 @@ def layout(**more: Any) -> Layout:
 
 CASES: dict[str, tuple[Layout, list[str], tuple[int, ...]]] = {
     "BIOS": (layout(), [], (1,)),
-    "UEFI": (layout(bios=False, has_efi_system=True, loaders=(X64,)), [], (2,)),
-    "both": (layout(has_efi_system=True, loaders=(X64,)), [], (1, 2)),
-    "Arm64": (layout(bios=False, has_efi_system=True, loaders=("/EFI/BOOT/BOOTAA64.EFI",)), [], (2,)),
+    "UEFI": (layout(bios=False, efi=EfiPartition((X64,))), [], (2,)),
+    "both": (layout(efi=EfiPartition((X64,))), [], (1, 2)),
+    "Arm64": (layout(bios=False, efi=EfiPartition(("/EFI/BOOT/BOOTAA64.EFI",))), [], (2,)),
     "neither": (layout(bios=False), ["boot-none"], ()),
-    "no fallback": (layout(has_efi_system=True, loaders=("/EFI/UBUNTU/SHIMX64.EFI",)), ["boot-fallback"], (1,)),
-    "UEFI, no fallback": (layout(bios=False, has_efi_system=True, loaders=("/EFI/DEBIAN/SHIMX64.EFI",)),
+    "no fallback": (layout(efi=EfiPartition(("/EFI/UBUNTU/SHIMX64.EFI",))), ["boot-fallback"], (1,)),
+    "UEFI, no fallback": (layout(bios=False, efi=EfiPartition(("/EFI/DEBIAN/SHIMX64.EFI",))),
                           ["boot-none"], ()),
-    "unread": (layout(bios=False, has_efi_system=True, efi_unread="mdir is not installed"), [], (2,)),
+    "unread": (layout(bios=False, efi=EfiPartition(unread="mdir is not installed")), [], (2,)),
     "no table": (layout(table=None), ["partition-table"], (1,)),
     "broken table": (layout(table=None, table_broken="broken"), ["partition-table"], (1,)),
     "backup": (layout(backup_broken=True), ["partition-backup"], (1,)),
     "primary": (layout(primary_broken="it is broken"), ["partition-primary"], (1,)),
-    "an EFI partition of another kind": (layout(bios=False, has_efi_system=True, efi_wrong="ext4"), ["boot-none"], ()),
+    "an EFI partition of another kind": (layout(bios=False, efi=EfiPartition(wrong="ext4")), ["boot-none"], ()),
     "odd start": (layout(partition_starts=((1, MIB), (2, 63 * 512))), ["partition-alignment"], (1,)),
     "too large for BIOS": (layout(size=2049 * GIB), ["size-limit"], (1,)),
     "large for BIOS": (layout(size=1024 * GIB), ["size-advice"], (1,)),
-    "large for UEFI": (layout(size=2049 * GIB, bios=False, has_efi_system=True, loaders=(X64,)), [], (2,)),
-    "too large for one of both": (layout(size=3072 * GIB, has_efi_system=True, loaders=(X64,)),
+    "large for UEFI": (layout(size=2049 * GIB, bios=False, efi=EfiPartition((X64,))), [], (2,)),
+    "too large for one of both": (layout(size=3072 * GIB, efi=EfiPartition((X64,))),
                                   ["size-generation"], (1, 2)),
     "large, and nobody knows for what": (layout(size=3072 * GIB, table=None), ["partition-table", "size-generation"],
                                          (1,)),
-    "very large": (layout(size=4097 * GIB, bios=False, has_efi_system=True, loaders=(X64,)), ["size-advice"], (2,)),
+    "very large": (layout(size=4097 * GIB, bios=False, efi=EfiPartition((X64,))), ["size-advice"], (2,)),
 }  # fmt: skip
 
 
@@ -53,6 +62,32 @@ def test_layouts(case: str) -> None:
     facts, expected, generations = CASES[case]
     assert [finding.rule for finding in check_layout(facts)] == expected
     assert facts.generations == generations
+
+
+AA64 = "/EFI/BOOT/BOOTAA64.EFI"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "facts", "missing"),
+    [
+        ("x64", layout(efi=EfiPartition((AA64,))), ""),
+        ("x64", layout(bios=False, efi=EfiPartition((AA64,))), "BOOTX64.EFI"),
+        ("x64", layout(bios=False, efi=EfiPartition((X64, AA64))), ""),
+        ("x64", layout(bios=False, efi=EfiPartition(unread="no mtools")), ""),
+        # What has no loader at all has another finding
+        ("x64", layout(bios=False), ""),
+        ("x64", layout(bios=False, efi=EfiPartition()), ""),
+        ("arm64", layout(efi=EfiPartition((X64,))), "BOOTAA64.EFI"),
+        ("arm64", layout(), "BOOTAA64.EFI"),
+        ("arm64", layout(efi=EfiPartition(("/EFI/DEBIAN/GRUBAA64.EFI",))), "BOOTAA64.EFI"),
+        ("arm64", layout(efi=EfiPartition((AA64,))), ""),
+        ("riscv64", layout(efi=EfiPartition((X64,))), ""),
+    ],
+)
+def test_the_systems_processor_and_the_loaders(architecture: str, facts: Layout, missing: str) -> None:
+    found = check_architecture(facts, architecture)
+    assert [item.rule for item in found] == (["boot-architecture"] if missing else [])
+    assert all(missing in item.message for item in found)
 
 
 def test_no_disk_is_larger_than_azures() -> None:
@@ -66,6 +101,7 @@ def test_no_disk_is_larger_than_azures() -> None:
 def test_what_a_root_may_be_hidden_in(kind: str, rule: str) -> None:
     found = check_root([volume(1, Content("vfat")), volume(2, Content(kind))])
     assert [(item.rule, item.place) for item in found] == [(rule, "partition 2")]
+    assert ("manage-bde" in found[0].to_do()) == (kind == "bitlocker")
 
 
 def test_no_root() -> None:

@@ -26,12 +26,16 @@ CASES: dict[str, tuple[LinuxFacts, list[str]]] = {
     "fstab: a DVD": (fstab("/dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0"), []),
     "fstab: not at boot": (fstab("/dev/sdb1 /mnt ext4 noauto 0 0"), []),
     "fstab: gone": (fstab("LABEL=gone /srv ext4 defaults 0 2"), ["fstab-missing"]),
+    "fstab: maybe in a logical volume": (
+        linux(f"{GOOD}UUID=2 /srv xfs defaults 0 2\n", volumes=(volume(), volume(2, Content("lvm")))), []),
     "fstab: gone, nofail": (fstab("LABEL=gone /srv ext4 defaults,nofail 0 2"), []),
     "fstab: Azure's disks": (fstab("/dev/disk/azure/scsi1/lun0-part1 /srv ext4 defaults 0 2"), []),
     "fstab: temporary disk": (fstab("/dev/disk/cloud/azure_resource-part1 /mnt auto defaults 0 2"), []),
     "fstab: tmpfs": (fstab("tmpfs /tmp tmpfs defaults 0 0"), []),
     "fstab: swap file": (fstab("/swapfile none swap sw 0 0"), ["swap-on-os-disk"]),
     "swap partition": (linux(volumes=(volume(), volume(2, Content("swap")))), ["swap-on-os-disk"]),
+    "unclean, as the kernel says": (
+        linux(notes=(f"{volume().name} was not unmounted cleanly; it is shown without what",)), ["filesystem-unclean"]),
     "unclean": (linux(volumes=(volume(1, Content("ext4", UUID, dirty=True)),)), ["filesystem-unclean"]),
     "boot: none": (linux(boot_lines=()), ["boot-line"]),
     "boot: no console": (linux(boot_lines=(boot_line("ro console=tty1"),)), ["boot-console"]),
@@ -40,6 +44,15 @@ CASES: dict[str, tuple[LinuxFacts, list[str]]] = {
     "boot: Arm64": (linux(architecture="arm64"), ["boot-console"]),
     "boot: Arm64's": (linux(architecture="arm64", boot_lines=(boot_line("console=ttyAMA0"),)), []),
     "boot: root by name": (linux(boot_lines=(boot_line("root=/dev/sda1 console=ttyS0"),)), ["boot-root-name"]),
+    "boot: root is nowhere": (linux(boot_lines=(boot_line("root=UUID=2 console=ttyS0"),)), ["boot-root-missing"]),
+    "boot: the last root counts": (
+        linux(boot_lines=(boot_line(f"root=UUID=2 root=/dev/sda1 root=UUID={UUID} console=ttyS0"),)), []),
+    "boot: root may be in a logical volume": (
+        linux(boot_lines=(boot_line("root=UUID=2 console=ttyS0"),), volumes=(volume(), volume(2, Content("lvm")))), []),
+    "boot: beside a known partition": (
+        linux(boot_lines=(boot_line("root=LABEL=x/PARTNROFF=1 console=ttyS0"),),
+              volumes=(volume(1, Content("ext4", UUID, "x")),)), []),
+    "boot: entries nobody could look at": (linux(boot_lines=(), boot_elsewhere="/boot"), []),
     "boot: pause": (linux(boot_lines=(boot_line("rootdelay=300 console=ttyS0"),)), ["boot-parameter"]),
     "boot: RHEL": (
         linux(os_release=RHEL, boot_lines=(boot_line("console=ttyS0 rootdelay=300 net.ifnames=0"),)), []),
@@ -53,6 +66,7 @@ CASES: dict[str, tuple[LinuxFacts, list[str]]] = {
     "kernel: no network": (
         linux(kernels=(kernel(DRIVERS - {"hv_netvsc"}, modules=DRIVERS - {"hv_netvsc"}),)), ["driver-network"]),
     "kernel: no initramfs": (linux(kernels=(kernel(None, initramfs=""),)), ["driver-storage", "driver-nvme"]),
+    "kernel: initramfs elsewhere": (linux(kernels=(kernel(None, initramfs=""),), boot_elsewhere="/boot"), []),
     "kernel: unreadable": (linux(kernels=(kernel(None, problem="it is damaged"),)), ["initramfs-unreadable"]),
     "kernel: hardened": (linux(modules_off=frozenset({"udf", "cramfs"})), ["driver-media"]),
     "kernel: no udf": (linux(kernels=(kernel(modules=DRIVERS - {"udf"}, early=DRIVERS - {"udf"}),)), ["driver-media"]),
@@ -75,6 +89,11 @@ CASES: dict[str, tuple[LinuxFacts, list[str]]] = {
     "cloud-init: it looks itself": (linux(datasources=None), []),
     "ssh: none": (linux(ssh_server=False), ["ssh"]),
     "ssh: off": (linux(services=frozenset({"waagent"})), ["ssh"]),
+    "distribution: Fedora": (
+        linux(os_release={"ID": "fedora"}, boot_lines=(boot_line("console=ttyS0 rootdelay=300 net.ifnames=0"),)),
+        ["distribution-unknown"]),
+    "distribution: Tumbleweed": (
+        linux(os_release={"ID": "opensuse-tumbleweed", "ID_LIKE": "opensuse suse"}), ["boot-parameter"]),
     "distribution: a derivative": (linux(os_release={"ID": "raspbian", "ID_LIKE": "debian"}), []),
     "distribution: another": (linux(os_release={"ID": "gentoo"}), ["distribution-unknown"]),
 }  # fmt: skip
@@ -99,6 +118,10 @@ def test_what_fix_cannot_do_it_does_not_promise() -> None:
     without = DRIVERS - {"nvme"}
     assert first(linux(kernels=(kernel(without, modules=without),)))[:2] == ("driver-nvme", False)
     assert first(linux(kernels=(kernel(without),)))[:2] == ("driver-nvme", True)
+    assert first(linux(kernels=(kernel(without),), initramfs_tools=False))[:2] == ("driver-nvme", False)
+    assert first(linux(kernels=(kernel(NOTHING),), initramfs_tools=False))[:2] == ("driver-storage", False)
+    on_efi = boot_line("quiet", "EFI system partition:/loader/entries/a.conf")
+    assert first(linux(boot_lines=(on_efi,)))[:2] == ("boot-console", False)
 
 
 def test_a_specialized_disk_is_not_provisioned() -> None:
