@@ -84,16 +84,8 @@ def location_of(azure: Azure, id: ResourceId, step: Step) -> str:
     return found or str((group or {})["location"])
 
 
-def promote_resource(step: Step, context: StepContext) -> None:
-    """The tag says that the version's tests have passed, and its record has their results."""
-    id = ResourceId.parse(step.inputs["id"])
-    promote(step, context, [id], connection(id.subscription))
-    if str(id) not in context.locations:
-        context.locations.append(str(id))
-
-
-def promote(step: Step, context: StepContext, ids: Sequence[ResourceId], azure: Azure) -> None:
-    """The tags of all resources of a version say that its tests have passed; its record has their results."""
+def settle(step: Step, context: StepContext, ids: Sequence[ResourceId], azure: Azure, state: str) -> None:
+    """The tags of all resources of a version say what became of its tests; its record has their results."""
     tags: Mapping[str, str] = azure.get(ids[0]).get("tags") or {}
     if not manifests.is_of(tags, context.run.image.name):
         raise BuildError(f"{ids[0].name} was {FOREIGN}: it is left alone", code="foreign-version")
@@ -102,8 +94,10 @@ def promote(step: Step, context: StepContext, ids: Sequence[ResourceId], azure: 
     recorded = store.read(key) if store is not None and context.checks else None
     if store is not None and recorded is not None:
         store.write(key, replace(recorded, tests=tuple(vars(check) for check in context.checks)))
-    with context.run.effect("promote", version=step.inputs["version"], resource=str(ids[0])):
-        change_tags(azure, ids, {tag_names.STATE: manifests.PROMOTED}, context)
+    with context.run.effect(step.kind.partition(".")[0], version=step.inputs["version"], resource=str(ids[0])):
+        change_tags(azure, ids, {tag_names.STATE: state}, context)
+    if state == manifests.PROMOTED and str(ids[0]) not in context.locations:
+        context.locations.append(str(ids[0]))
 
 
 def change_tags(azure: Azure, ids: Sequence[ResourceId], changes: Mapping[str, str], context: StepContext) -> None:

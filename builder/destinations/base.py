@@ -15,6 +15,8 @@ class Destination(Protocol):
 
     kind: str
     name: str
+    # Whether machines are made of its versions as they stand: tests of published versions need one that is
+    deployable: bool
 
     def observe(self, image: ImageSpec) -> Published:
         """The versions that exist, with their manifests. Reads only."""
@@ -29,7 +31,10 @@ class Destination(Protocol):
         """The steps that publish the artifact as `version`; held back from those who take the latest if `held`."""
 
     def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
-        """The steps that let everybody take a version that was held back."""
+        """The steps that let everybody take a version that was held back: kinds `promote.x`.
+
+        For each there is a kind `reject.x` with the same inputs: its tests have failed, and the version says so.
+        """
 
     def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
         """The steps that make what stands here as the spec wants it, without a rebuild; each lists its changes."""

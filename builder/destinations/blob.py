@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure.storage import ensure_container
 from builder.destinations.azure_follow import connection
-from builder.destinations.azure_manifests import HELD, PROMOTED, READERS, STATES
+from builder.destinations.azure_manifests import FAILED, HELD, PROMOTED, READERS, STATES
 from builder.destinations.azure_steps import as_rendered, publishing_step
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from builder.azure.pageblob import Manner, Uploaded
 
 MANIFEST, SBOM = "manifest.json", "sbom.cdx.json"
-PUBLISH, PROMOTE, RETIRE = (f"{word}.blob" for word in ("publish", "promote", "retire"))
+PUBLISH, PROMOTE, REJECT, RETIRE = (f"{word}.blob" for word in ("publish", "promote", "reject", "retire"))
 # Metadata of our blobs; Azure wants names without dashes
 STATE, IMAGE, DIGEST = "build_state", "build_image", "build_digest"
 
@@ -45,6 +45,7 @@ class Blob:
     """One `blob` destination of a spec."""
 
     kind = "blob"
+    deployable = False
 
     def __init__(self, choice: Choice, image: ImageSpec) -> None:
         values = choice.values
@@ -270,7 +271,8 @@ class _Version:
         run, name = self.context.run, f"{_stem(disk.name)}.vhd"
         target = self._page_blob(f"{self.address}/{name}")
         facts = target.facts()
-        if facts is not None and facts.metadata.get(DIGEST) != manifest.digest:
+        ours = facts is not None and facts.metadata.get(IMAGE) == run.image.name
+        if facts is not None and ours and facts.metadata.get(DIGEST) != manifest.digest:
             self._remove_left_over(name)
         manner = Manner(
             metadata={IMAGE: run.image.name, DIGEST: manifest.digest},
@@ -280,7 +282,7 @@ class _Version:
             try:
                 done = self._transfer(disk, target, manner)
             except BuildError as error:
-                if error.code != "blob-exists" or facts is None:
+                if error.code != "blob-exists" or not ours:
                     raise
                 # The same steps, carried out again, made other bytes
                 self._remove_left_over(name)
@@ -327,14 +329,15 @@ class _Version:
         cloud = _cloud()
         return page_blob(url, cloud=cloud, login=sign_in(cloud), environment=os.environ, stop=self.context.run.stop)
 
-    def promote(self) -> None:
-        """The manifest has the results of the tests, and says that they have passed."""
+    def settle(self, state: str) -> None:
+        """The manifest has the results of the tests, and says what became of them."""
         manifest = self._standing()
         if self.context.checks:
             manifest = replace(manifest, tests=tuple(vars(check) for check in self.context.checks))
-        with self.context.run.effect("promote", version=self.step.inputs["version"], location=self.address):
-            self._write(MANIFEST, canonical(manifest.as_dict()), overwrite=True, **{STATE: PROMOTED})
-        if self.address not in self.context.locations:
+        word = self.step.kind.partition(".")[0]
+        with self.context.run.effect(word, version=self.step.inputs["version"], location=self.address):
+            self._write(MANIFEST, canonical(manifest.as_dict()), overwrite=True, **{STATE: state})
+        if state == PROMOTED and self.address not in self.context.locations:
             self.context.locations.append(self.address)
 
     def _standing(self) -> Manifest:
@@ -370,13 +373,13 @@ def _told(work: str, step: Step, context: StepContext) -> None:
         if work == PUBLISH:
             assert context.manifest is not None
             version.publish(context.manifest())
-        elif work == PROMOTE:
-            version.promote()
-        else:
+        elif work == RETIRE:
             version.retire()
+        else:
+            version.settle(PROMOTED if work == PROMOTE else FAILED)
     except AzureError as error:
         raise container_failed(version.where, "changed", error) from error
 
 
-for _kind in (PUBLISH, PROMOTE, RETIRE):
+for _kind in (PUBLISH, PROMOTE, REJECT, RETIRE):
     KINDS.register(Kind(_kind, 1, lambda step, context: _told(step.kind, step, context)))

@@ -39,6 +39,7 @@ class Directory:
     """One `directory` destination of a spec."""
 
     kind = "directory"
+    deployable = False
 
     def __init__(self, choice: Choice, image: ImageSpec) -> None:
         self.path = str(choice.values["path"])

@@ -47,6 +47,7 @@ class Gallery:
     """One `gallery` destination of a spec."""
 
     kind = "gallery"
+    deployable = True
 
     def __init__(self, choice: Choice, image: ImageSpec, surroundings: Surroundings) -> None:
         values = choice.values

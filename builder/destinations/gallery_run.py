@@ -19,7 +19,7 @@ from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_versions as versions
 from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
 from builder.destinations.azure_follow import connection, follow
-from builder.destinations.azure_resources import kept_tags
+from builder.destinations.azure_resources import kept_tags, settle
 from builder.destinations.usage import users_of_images
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PUBLISH = "publish.gallery"
 PROMOTE = "promote.gallery"
+REJECT = "reject.gallery"
 UPDATE = "update.gallery.version"
 UPDATE_DEFINITION = "update.gallery.definition"
 RETIRE = "retire.gallery"
@@ -288,6 +289,12 @@ def _promote(step: Step, context: StepContext) -> None:
         context.locations.append(str(work.id))
 
 
+def _reject(step: Step, context: StepContext) -> None:
+    """The version stays excluded from the latest, and its tags say why."""
+    work = _Work(step, context)
+    settle(step, context, [work.id], work.azure, manifests.FAILED)
+
+
 def _update(step: Step, context: StepContext) -> None:
     """Regions, replicas, end of life, exclusion, tags of a version that stands."""
     work = _Work(step, context)
@@ -347,6 +354,7 @@ def _retire(step: Step, context: StepContext) -> None:
 
 KINDS.register(Kind(PUBLISH, 1, _publish))
 KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(REJECT, 1, _reject))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(UPDATE_DEFINITION, 1, _update_definition))
 KINDS.register(Kind(RETIRE, 1, _retire))

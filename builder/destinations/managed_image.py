@@ -21,8 +21,8 @@ from builder.destinations.azure_resources import (
     ensure_group,
     location_of,
     locations_differ,
-    promote_resource,
     retire_resource,
+    settle,
     tag_differences,
     taken,
 )
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from builder.azure.connection import Azure
 
 IMAGES = "Microsoft.Compute/images"
-PUBLISH, PROMOTE, UPDATE, RETIRE = (f"{word}.managedImage" for word in ("publish", "promote", "update", "retire"))
+PUBLISH, PROMOTE, REJECT, UPDATE, RETIRE = (
+    f"{word}.managedImage" for word in ("publish", "promote", "reject", "update", "retire")
+)
 GIB = 1024**3
 LOOK_SECONDS = 10.0
 # How a managed image names a source of a disk, by what the source is
@@ -54,6 +56,7 @@ class ManagedImage:
     """One `managedImage` destination of a spec."""
 
     kind = "managedImage"
+    deployable = True
 
     def __init__(self, choice: Choice, image: ImageSpec, surroundings: Surroundings) -> None:
         values = choice.values
@@ -317,8 +320,9 @@ def _named(source: Source) -> dict[str, Any]:
     return {_NAMED[ResourceId.parse(source["id"]).kind.lower()]: {"id": source["id"]}}
 
 
-def _promote(step: Step, context: StepContext) -> None:
-    promote_resource(step, context)
+def _settle(step: Step, context: StepContext, state: str) -> None:
+    id = ResourceId.parse(step.inputs["id"])
+    settle(step, context, [id], connection(id.subscription), state)
 
 
 def _update(step: Step, context: StepContext) -> None:
@@ -332,6 +336,7 @@ def _retire(step: Step, context: StepContext) -> None:
 
 
 KINDS.register(Kind(PUBLISH, 1, _publish))
-KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED)))
+KINDS.register(Kind(REJECT, 1, lambda step, context: _settle(step, context, manifests.FAILED)))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(RETIRE, 1, _retire))

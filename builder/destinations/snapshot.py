@@ -21,14 +21,14 @@ from builder.destinations.azure_resources import (
     ensure_group,
     location_of,
     locations_differ,
-    promote,
+    settle,
     tag_differences,
     taken,
 )
 from builder.destinations.azure_steps import as_rendered, publishing_step, version_in, versioned_name
 from builder.destinations.gallery_definition import OS_TYPES
 from builder.destinations.surroundings import Surroundings
-from builder.errors import BuildError
+from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from builder.azure.connection import Azure
 
 SNAPSHOTS = "Microsoft.Compute/snapshots"
-PUBLISH, PROMOTE, UPDATE, RETIRE = (f"{word}.snapshot" for word in ("publish", "promote", "update", "retire"))
+PUBLISH, PROMOTE, REJECT, UPDATE, RETIRE = (
+    f"{word}.snapshot" for word in ("publish", "promote", "reject", "update", "retire")
+)
 # Which disk it is ("os", "data-0"), and which ones the version has
 DISK, DISKS = f"{tag_names.PREFIX}disk", f"{tag_names.PREFIX}version-disks"
 COPY_SECONDS = 5.0
@@ -55,6 +57,8 @@ class Snapshots:
     """One `snapshot` destination of a spec."""
 
     kind = "snapshot"
+    # Machines are made of disks that are made of them
+    deployable = False
 
     def __init__(self, choice: Choice, image: ImageSpec, surroundings: Surroundings) -> None:
         values = choice.values
@@ -302,11 +306,11 @@ def _standing(step: Step, context: StepContext) -> tuple[Azure, list[ResourceId]
     return azure, [ResourceId.parse(str(body["id"])) for body in disks.values()]
 
 
-def _promote(step: Step, context: StepContext) -> None:
+def _settle(step: Step, context: StepContext, state: str) -> None:
     azure, ids = _standing(step, context)
-    promote(step, context, ids, azure)
-    if str(ids[0]) not in context.locations:
-        context.locations.append(str(ids[0]))
+    if not ids:
+        raise PlanStale(f"the snapshots of {step.inputs['version']} are gone", code="plan-stale", hint="plan again")
+    settle(step, context, ids, azure, state)
 
 
 def _update(step: Step, context: StepContext) -> None:
@@ -329,6 +333,7 @@ def _retire(step: Step, context: StepContext) -> None:
 
 
 KINDS.register(Kind(PUBLISH, 1, _publish))
-KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED)))
+KINDS.register(Kind(REJECT, 1, lambda step, context: _settle(step, context, manifests.FAILED)))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(RETIRE, 1, _retire))

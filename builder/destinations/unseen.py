@@ -21,6 +21,7 @@ class Unseen:
 
     def __init__(self, destination: Destination) -> None:
         self.kind = destination.kind
+        self.deployable = destination.deployable
         self.name = destination.name
         self._destination = destination
 

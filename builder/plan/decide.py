@@ -26,6 +26,7 @@ from builder.plan.outcome import as_reasons, blocked, image_plan
 from builder.plan.publishing import Publishing
 from builder.plan.reasons import reasons_for
 from builder.plan.situation import OurVersion, Situation
+from builder.plan.testing import tests_before, untestable
 from builder.plan.versions import choose, order
 
 REUSE = "reuse"
@@ -225,7 +226,13 @@ class _Decider:
         missing = [destination for destination, _ in work.missing]
         # It is copied from where it stands, wherever it was made
         traits = replace(self.facts.traits, regions=regions_of(situation, current))
-        blockers = (*situation.blockers, *self._checked(work, traits), *not_copied(situation, current, missing))
+        passed = situation.is_promoted(current.version, digest)
+        blockers = (
+            *situation.blockers,
+            *self._checked(work, traits),
+            *not_copied(situation, current, missing),
+            *untestable(work.image, self.machine, work.waiting, passed=passed),
+        )
         if blockers:
             return self._blocked(as_reasons(blockers))
         if not reasons:
@@ -235,7 +242,8 @@ class _Decider:
             action, version = Action.RETIRE, None
         else:
             action, version = Action.PUBLISH, current.version
-        steps = work.steps(self._tests(work.image), self.facts.traits)
+        tests = tests_before(self._tests(work.image), work.waiting, passed=passed)
+        steps = work.steps(tests, self.facts.traits)
         return image_plan(
             situation,
             action,
@@ -285,10 +293,12 @@ class _Decider:
     def _build(self, action: Action, digest: str, reasons: tuple[Reason, ...]) -> ImagePlan:
         situation = self.situation
         destinations = list(situation.published)
+        neutral = Publishing(situation, situation.image, "", missing=destinations)
         blockers = [
             *self.facts.blockers,
             *situation.blockers,
-            *self._checked(Publishing(situation, situation.image, "", missing=destinations), self.facts.traits),
+            *self._checked(neutral, self.facts.traits),
+            *untestable(situation.image, self.machine, neutral.waiting, passed=False),
         ]
         if blockers:
             return self._blocked(as_reasons(blockers))

@@ -58,6 +58,11 @@ class Publishing:
         return steps
 
     @property
+    def waiting(self) -> list[Destination]:
+        """The destinations where the version is not there for everybody yet."""
+        return [*(destination for destination, _ in self.missing), *self.held]
+
+    @property
     def retires(self) -> tuple[str, ...]:
         """The versions that go at any destination, the oldest first."""
         return tuple(sorted({version for _, verdict in self._verdicts() for version in verdict.go}, key=order))
@@ -65,8 +70,7 @@ class Publishing:
     @property
     def destinations(self) -> tuple[str, ...]:
         """The names of the destinations where something is done."""
-        touched = [*(destination for destination, _ in self.missing), *self.held]
-        names = [destination.name for destination in touched]
+        names = [destination.name for destination in self.waiting]
         names += [str(step.inputs["destination"]) for step in self.updates]
         names += [destination.name for destination, verdict in self._verdicts() if verdict.go]
         return tuple(dict.fromkeys(names))

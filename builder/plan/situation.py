@@ -87,6 +87,10 @@ class Situation:
         candidates = (item for item in self.ours if self.wanted.covers(item.version))
         return max(candidates, key=lambda item: order(item.version), default=None)
 
+    def is_promoted(self, version: str, digest: str) -> bool:
+        """Whether a version of this content stands promoted at any destination."""
+        return any(item.version == version and item.manifest.digest == digest for item in self.ours)
+
     @property
     def unfinished(self) -> Iterator[tuple[str, str]]:
         """What publishes of ours that did not end well left at any destination: versions and their digests."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from builder.azure import tags as tag
-from builder.azure.errors import AzureError
 from builder.azure.ids import ResourceId
 from builder.errors import BuildError, Interrupted
 from builder.machines.azure.guest import AzureGuest
@@ -20,7 +18,8 @@ from builder.process import TAIL_LINES
 if TYPE_CHECKING:
     from builder.machines.azure.session import AzureSession
 
-FAILED = "failed"
+# What a VM is made of as a whole
+DEPLOYABLE = ("microsoft.compute/galleries/images/versions", "microsoft.compute/images")
 FIRST, SECOND = "test", "test-2"
 RUN_SECONDS = 600.0
 # What must differ between two machines of an image: a line "name value" for each
@@ -97,7 +96,7 @@ def _run_identity(step: Step, context: StepContext) -> None:
 
 
 class Reported:
-    """A block of checks: a failure marks the version as one that nobody shall take, and says what the console shows."""
+    """A block of checks: whatever fails in it is a failed test, told with what the console shows."""
 
     def __init__(self, step: Step, context: StepContext) -> None:
         self._step = step
@@ -112,8 +111,6 @@ class Reported:
         context = self._context
         if error.code != "test-failed":
             context.checks.append(CheckResult(self._step.title, False, 0.0, error.message))
-        for location in context.locations:
-            _mark_failed(context, ResourceId.parse(location))
         session: AzureSession = context.session
         console = [vm.console_tail() for vm, _ in session.test_vms.values()]
         raise BuildError(
@@ -126,26 +123,16 @@ class Reported:
         ) from error
 
 
-def _mark_failed(context: StepContext, version: ResourceId) -> None:
-    """Tags are replaced as a whole: those that are there stay."""
-    session: AzureSession = context.session
-    try:
-        tags = dict(session.azure.get(version).get("tags") or {})
-        with context.run.effect("azure.tags", resource=str(version)):
-            session.azure.patch(version, {"tags": {**tags, tag.STATE: FAILED}}).wait()
-    except AzureError as error:
-        context.log(f"{version.short} could not be marked as failed: {error.message}")
-
-
 def _machine(step: Step, context: StepContext, role: str) -> tuple[Vm, AzureGuest]:
-    """The VM of a role, made from the first place that holds the version."""
+    """The VM of a role, made of the version in the first place where it stands as something that VMs are made of."""
     session: AzureSession = context.session
     if role in session.test_vms:
         return session.test_vms[role]
-    if not context.locations:
+    ids = [ResourceId.parse(location) for location in context.locations if location.startswith("/")]
+    version = next((id for id in ids if id.kind.lower() in DEPLOYABLE), None)
+    if version is None:
         raise BuildError("there is no published version to test", code="test-without-version", where=step.place)
     context.progress(0, None, "", "making a VM from the version")
-    version = ResourceId.parse(context.locations[0])
     source = version_source(session, version, generalized=bool(step.inputs["generalized"]))
     vm = session.provisioner(source).make(source, role)
     session.test_vms[role] = vm, session.guest_of(vm)

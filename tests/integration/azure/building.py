@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from builder.apply.executor import Executor, Options, Outcome, Tools
 from builder.azure.ids import ResourceId, compute
+from builder.destinations.base import Destination
 from builder.destinations.registry import destinations_for
 from builder.destinations.surroundings import Surroundings
 from builder.events import Event, StepOutput, Warned
@@ -105,8 +107,11 @@ class Build:
             return Executor(tools, loaded.documents, Options()).apply(plan)[-1]
 
     def plan_destination(self) -> Published:
+        return self.destinations()[0].observe(self.image)
+
+    def destinations(self) -> Sequence[Destination]:
         _, tools = self._tools()
-        return tools.destinations_for(self.image)[0].observe(self.image)
+        return tools.destinations_for(self.image)
 
     @property
     def image(self) -> ImageSpec:

@@ -75,11 +75,12 @@ def test_what_others_put_beside_a_version_stays_when_it_goes(project: Project) -
 
 
 def test_tests_hold_it_back_and_are_recorded(project: Project) -> None:
-    project.write(project.blob, more="test: [{provision: {}}]")
+    project.write(f"{project.blob}\n    - {GALLERY}", more="test: [{provision: {}}]")
     project.still.passes = False
     with pytest.raises(BuildError, match="doesn't boot"):
         project.apply()
-    assert [item.step.kind for item in project.decided().steps] == ["still.test", "promote.blob"]
+    assert json.loads(read(project, "web/1.0.0/manifest.json"))["tests"][0]["passed"] is False
+    assert [item.step.kind for item in project.decided().steps] == ["still.test", "promote.blob", "promote.gallery"]
     project.still.passes = True
     project.apply()
 
@@ -105,6 +106,18 @@ def test_a_version_that_lost_a_disk_is_published_again_under_its_number(project:
     project.apply()
     assert project.decided().action == Action.NONE
     assert project.blobs.vhd_size(f"{project.blobs.endpoint}/{project.container}/web/1.0.0/os.vhd") == 30 * GIB
+
+
+def test_what_somebody_put_where_a_disk_was_is_left_alone(project: Project) -> None:
+    project.apply()
+    path = f"{project.container}/web/1.0.0/os.vhd"
+    project.blobs.request("DELETE", path)
+    project.blobs.request("PUT", path, headers={"x-ms-blob-type": "BlockBlob"}, data=b"theirs")
+
+    with pytest.raises(BuildError) as caught:
+        project.apply()
+    assert caught.value.code == "blob-exists"
+    assert read(project, "web/1.0.0/os.vhd") == b"theirs"
 
 
 def test_a_manifest_that_came_back_without_its_disks_is_passed_by(project: Project) -> None:

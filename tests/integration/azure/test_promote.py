@@ -54,4 +54,4 @@ def test_what_is_refused_changes_nothing(
 ) -> None:
     assert invoke(arguments) == 1
     assert f"error[{code}]" in capsys.readouterr().err
-    assert project.version("1.0.0")["tags"]["build-state"] == "held"
+    assert project.version("1.0.0")["tags"]["build-state"] == "failed"

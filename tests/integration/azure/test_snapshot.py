@@ -59,14 +59,15 @@ def test_a_version_that_lacks_a_disk_is_mended(project: Project) -> None:
 
 
 def test_tags_and_tests_are_changed_in_place(project: Project) -> None:
-    project.write(SNAPSHOT, more="test: [{provision: {}}]")
+    both = f"{SNAPSHOT}\n    - {GALLERY}"
+    project.write(both, more="test: [{provision: {}}]")
     project.still.passes = False
     with pytest.raises(Exception, match="doesn't boot"):
         project.apply()
     project.still.passes = True
     project.apply()
-    project.write(SNAPSHOT, more="test: [{provision: {}}]", publish="version: auto\n  tags: {team: web}")
-    assert [change.detail for change in project.decided().changes] == ["tag team: none → web"]
+    project.write(both, more="test: [{provision: {}}]", publish="version: auto\n  tags: {team: web}")
+    assert [change.detail for change in project.decided().changes] == 2 * ["tag team: none → web"]
     project.apply()
 
     assert project.decided().action == Action.NONE

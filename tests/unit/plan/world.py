@@ -140,6 +140,8 @@ class World:
     updates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # By destination: those whose versions it can't be given without a build
     untaken: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Destinations whose versions no machine is made of
+    undeployable: tuple[str, ...] = ()
     tests_published: bool = False
     kinds: KindRegistry = field(default_factory=registry)
     now: datetime = NOW
@@ -266,11 +268,11 @@ class MemoryMachine:
             blockers=(blocker,) if blocker else (),
         )
 
-    def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
-        source = Step(
     def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
         return None
 
+    def steps(self, image: ImageSpec, facts: MachineFacts) -> list[Step]:
+        source = Step(
             Stage.PREPARE,
             f"source.{image.source.kind}",
             f"start from {image.source.kind}",
@@ -325,6 +327,10 @@ class MemoryDestination:
     world: World
     name: str
     kind: str = "memory"
+
+    @property
+    def deployable(self) -> bool:
+        return self.name not in self.world.undeployable
 
     def observe(self, image: ImageSpec) -> Published:
         blocker = self.world.blockers.get(self.name)
