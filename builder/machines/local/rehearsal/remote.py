@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import threading
 import time
@@ -21,8 +20,8 @@ RETRY_SECONDS = 2.0
 SSH_FAILED = 255
 KEPT_LINES = 2000
 LOG = "ssh.log"
-# What ssh says when the server went away before a session was: no command has run (sshd starts again during a boot)
-BEFORE_SESSION = re.compile(r"kex_exchange_identification|banner exchange|Connection (refused|timed out)")
+# The first line of every command's output: without it, ssh's own exit code means that the command never began
+BEGAN = "rehearsal: the command begins"
 
 
 def make_key(folder: Path) -> tuple[Path, str]:
@@ -56,7 +55,7 @@ class Login:
         wait = self.stop or threading.Event()
         while not self.connected:
             alive()
-            code, _ = self._ssh("sudo -n true 2>/dev/null && exit 10; exit 11", ATTEMPT_SECONDS)
+            code, _, _ = self._ssh("sudo -n true 2>/dev/null && exit 10; exit 11", ATTEMPT_SECONDS)
             if code in (10, 11):
                 self.connected, self.root = True, code == 10
                 return
@@ -80,13 +79,14 @@ class Login:
         words = ["env", *(f"{name}={value}" for name, value in (env or {}).items()), "/bin/sh", "-c", command]
         line = shlex.join(["sudo", "-n", "-H", "--", *words] if self.root else words)
         while True:
-            code, output = self._ssh(line, timeout)
+            code, output, began = self._ssh(line, timeout)
             if code is None:
                 raise BuildError(f"the command did not end within {timeout:g} s", code="test-timeout", detail=output)
             said = self._said() if code == SSH_FAILED else ""
-            if not said:
+            if began and not said:
                 return code, output
-            if not BEFORE_SESSION.search(said) or time.monotonic() >= deadline:
+            # A boot may start the ssh server again; what never began can be asked for again
+            if began or time.monotonic() >= deadline:
                 raise BuildError(
                     "the connection to the machine broke",
                     code="login-failed",
@@ -105,8 +105,8 @@ class Login:
         if self.stop is not None and self.stop.is_set():
             raise Interrupted("interrupted", code="interrupted")
 
-    def _ssh(self, command: str, timeout: float) -> tuple[int | None, str]:
-        """Exit code and output of one ssh; None for a command that took too long."""
+    def _ssh(self, command: str, timeout: float) -> tuple[int | None, str, bool]:
+        """Exit code (None for a command that took too long), output, and whether the command began, of one ssh."""
         log = self.folder / LOG
         log.unlink(missing_ok=True)
         program = process.find_program("ssh", package=PACKAGE, why="log in to the rehearsed machine")
@@ -127,11 +127,18 @@ class Login:
         for name, value in settings.items():
             words += ["-o", f"{name}={value}"]
         lines: deque[str] = deque(maxlen=KEPT_LINES)
+        began = threading.Event()
+
+        def take(text: str) -> None:
+            if text == BEGAN and not began.is_set():
+                began.set()
+            else:
+                lines.append(text)
 
         try:
             done = process.stream(
-                [*words, f"{self.user}@127.0.0.1", command],
-                on_line=lines.append,
+                [*words, f"{self.user}@127.0.0.1", f"echo {shlex.quote(BEGAN)}; {command}"],
+                on_line=take,
                 timeout=timeout,
                 stop=self.stop,
                 ok=range(256),
@@ -140,6 +147,6 @@ class Login:
             self._check_stop()
             if "did not end" not in error.message:
                 raise
-            return None, "\n".join(lines)
+            return None, "\n".join(lines), began.is_set()
         self._check_stop()
-        return done.exit_code, "\n".join(lines)
+        return done.exit_code, "\n".join(lines), began.is_set()
