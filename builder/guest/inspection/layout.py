@@ -214,6 +214,10 @@ def check_root(volumes: Sequence[Volume]) -> list[DiskFinding]:
         if volume.content and volume.content.type in ("luks", "bitlocker", "lvm"):
             place = f"partition {volume.number}" if volume.number else "disk"
             break
-    message = {"root-lvm": "the root is in a logical volume; it was not looked into"}.get(rule, error.message)
+    known = {
+        "lvm-disk": "the root is in a logical volume; it was not looked into",
+        "windows-disk": "there is neither Windows on its NTFS filesystems nor a Linux root",
+    }
+    message = known.get(error.code, error.message)
     lines = tuple([error.detail] if error.detail else [])
     return [DiskFinding(rule, place, message, lines, remedy=(error.hint or "") if rule == "root-encrypted" else "")]

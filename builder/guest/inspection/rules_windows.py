@@ -16,7 +16,17 @@ WINDOWS = (
         "read Windows\\System32\\Sysprep\\Panther\\setupact.log; start again from a copy made before Sysprep",
     ),
     Rule(
-        "windows-drivers", "error", "a driver of Hyper-V is switched off",
+        "windows-unfinished", "error", "Windows Setup or Sysprep has not come to its end",
+        "each VM would go on with it, or start in audit mode, and never report itself ready (Windows Setup states)",
+        "start the machine and let it finish, then run sysprep /generalize /oobe /shutdown",
+    ),
+    Rule(
+        "windows-generalized", "error", "this Windows is generalized, and was said to be specialized",
+        "a VM made from it as it is waits for a person to answer Setup's questions (Generalize)",
+        "publish it as a generalized image",
+    ),
+    Rule(
+        "windows-drivers", "error", "a driver of Hyper-V does not start, or too late",
         "without vmbus and storvsc Windows stops with INACCESSIBLE_BOOT_DEVICE, without netvsc it has no network",
         "set the Start value of the service back to its default",
     ),
@@ -56,7 +66,7 @@ WINDOWS = (
         "delete Windows\\Panther\\unattend.xml and Windows\\System32\\Sysprep\\unattend.xml",
     ),
     Rule(
-        "windows-unclean", "warning", "the registry was not written out completely",
+        "windows-unclean", "warning", "Windows was not shut down completely",
         "the machine did not shut down cleanly (or uses fast startup): what is shown here may be old",
         "shut Windows down with shutdown /s /t 0",
     ),

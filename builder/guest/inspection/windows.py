@@ -6,7 +6,7 @@ Sources of the keys: Azure's pages "Prepare a Windows VHD" and "Generalize a VM"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder import process
@@ -26,6 +26,8 @@ LARGEST_HIVE = 1024**3
 STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
 GENERALIZED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
 UNDEPLOYABLE = "IMAGE_STATE_UNDEPLOYABLE"
+# What is on its way from one state to another, or to audit mode, begins so ("Windows Setup Installation States")
+UNFINISHED = ("IMAGE_STATE_SPECIALIZE_", "IMAGE_STATE_GENERALIZE_RESEAL_TO_AUDIT")
 VERSION = r"Microsoft\Windows NT\CurrentVersion"
 PENDING = (
     r"Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending",
@@ -35,6 +37,9 @@ AGENT_SERVICES = ("RdAgent", "WindowsAzureGuestAgent")
 # Services by the values of Start with which they work: 0 boot, 1 system, 2 automatic, 3 on demand, 4 off
 OFF = 4
 DRIVERS = ("vmbus", "storvsc", "netvsc")
+# What the system disk hangs on must be there before anything is read from it ("Prepare for VMware agentless migration")
+BOOT_DRIVERS = ("vmbus", "storvsc")
+HIBERNATION = "hiberfil.sys"
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class WindowsFacts:
     routes: int
     answer_files: tuple[str, ...]
     unclean: tuple[str, ...]
+    hibernated: bool = False
 
 
 def find_windows(volumes: tuple[Volume, ...], folder: Path) -> WindowsFacts | None:
@@ -69,15 +75,21 @@ def find_windows(volumes: tuple[Volume, ...], folder: Path) -> WindowsFacts | No
         for program in ("ntfscat", "ntfsls"):
             process.find_program(program, package=PACKAGE, why="read a Windows disk")
         with loop_device(volume.raw, offset=volume.start, size=volume.size, read_only=True) as device:
-            if _exists(device, HIVES["SYSTEM"]):
+            if _find(device, HIVES["SYSTEM"]):
                 return _read(device, folder)
     return None
 
 
-def _exists(device: Path, path: str) -> bool:
-    parent, _, name = path.rpartition("/")
-    listing = process.run(["ntfsls", "-f", "-p", f"/{parent}", device], ok=range(256))
-    return name.lower() in listing.output.lower().splitlines()
+def _find(device: Path, path: str) -> str:
+    """The path as it is written on the disk, "" when there is none. Windows doesn't mind its case, ntfscat does."""
+    found = ""
+    for name in path.split("/"):
+        listing = process.run(["ntfsls", "-f", "-p", f"{found}/", device], ok=range(256)).output.splitlines()
+        real = next((item for item in listing if item.lower() == name.lower()), None)
+        if real is None:
+            return ""
+        found = f"{found}/{real}"
+    return found
 
 
 def _read(device: Path, folder: Path) -> WindowsFacts:
@@ -85,16 +97,36 @@ def _read(device: Path, folder: Path) -> WindowsFacts:
     for name, path in HIVES.items():
         target = folder / name
         try:
-            write_output(["ntfscat", "-f", device, path], target, limit=LARGEST_HIVE)
+            write_output(["ntfscat", "-f", device, _find(device, path) or path], target, limit=LARGEST_HIVE)
         except process.CommandFailed as error:
             raise HiveBroken(f"{path} can't be read", code="hive-broken", detail=error.tail) from error
         hives[name] = Hive(target)
-    return facts_of(hives["SOFTWARE"], hives["SYSTEM"], tuple(path for path in ANSWER_FILES if _exists(device, path)))
+    current = control_set(hives["SYSTEM"])
+    if not hives["SYSTEM"].has(current):
+        raise HiveBroken(f"the hive SYSTEM has no {current}, with which Windows starts", code="hive-broken")
+    answers = tuple(path for path in ANSWER_FILES if _find(device, path))
+    return replace(facts_of(hives["SOFTWARE"], hives["SYSTEM"], answers), hibernated=_is_hibernated(device))
+
+
+def _is_hibernated(device: Path) -> bool:
+    """Whether Windows would resume instead of starting; when it has resumed, the file's beginning is overwritten."""
+    path = _find(device, HIBERNATION)
+    if not path:
+        return False
+    # The file is as large as the machine's memory
+    beginning = process.run(["sh", "-c", 'ntfscat -f "$1" "$2" | head -c 4', "sh", device, path]).output
+    return beginning.lower() == "hibr"
+
+
+def control_set(system: Hive) -> str:
+    """The key of the control set with which Windows starts the next time."""
+    number = system.number("Select", "Default") or system.number("Select", "Current") or 1
+    return f"ControlSet{number:03}"
 
 
 def facts_of(software: Hive, system: Hive, answer_files: tuple[str, ...] = ()) -> WindowsFacts:
     """What the two hives tell."""
-    current = f"ControlSet{system.number('Select', 'Current') or 1:03}"
+    current = control_set(system)
     services = rf"{current}\Services"
     names = (*DRIVERS, *AGENT_SERVICES, "TermService", "cdrom")
     return WindowsFacts(
@@ -121,7 +153,9 @@ Findings = Iterator[DiskFinding]
 
 
 def state_of(facts: WindowsFacts) -> str:
-    """In a word: "generalized" or "specialized"."""
+    """In a word: "generalized", "specialized" or "unfinished"."""
+    if facts.image_state == UNDEPLOYABLE or facts.image_state.startswith(UNFINISHED):
+        return "unfinished"
     return "generalized" if facts.image_state == GENERALIZED else "specialized"
 
 
@@ -131,6 +165,10 @@ def _state(facts: WindowsFacts, wanted: Wanted) -> Findings:
         message += f", GeneralizationState {facts.sysprep}"
     if facts.image_state == UNDEPLOYABLE:
         yield DiskFinding("windows-undeployable", STATE, message)
+    elif facts.image_state.startswith(UNFINISHED):
+        yield DiskFinding("windows-unfinished", STATE, message)
+    elif facts.image_state == GENERALIZED and wanted == "specialized":
+        yield DiskFinding("windows-generalized", STATE, message)
     elif facts.image_state != GENERALIZED and wanted == "generalized":
         yield DiskFinding("windows-not-generalized", STATE, message)
     elif facts.image_state != GENERALIZED and wanted == "auto":
@@ -146,8 +184,12 @@ def _is_off(start: int | None) -> str:
 
 def _drivers(facts: WindowsFacts) -> Findings:
     for name in DRIVERS:
-        if message := _is_off(facts.services[name]):
+        start = facts.services[name]
+        if message := _is_off(start):
             yield DiskFinding("windows-drivers", rf"Services\{name}", message)
+        elif start and name in BOOT_DRIVERS:
+            message = f"Start is {start}, and must be 0: Windows would look for it on the disk that needs it"
+            yield DiskFinding("windows-drivers", rf"Services\{name}", message, remedy="set its Start to 0")
 
 
 def _agent(facts: WindowsFacts) -> Findings:
@@ -178,6 +220,9 @@ def _settings(facts: WindowsFacts) -> Findings:
 def _files(facts: WindowsFacts) -> Findings:
     for path in facts.answer_files:
         yield DiskFinding("windows-answer-file", path.replace("/", "\\"), "it is there")
+    if facts.hibernated:
+        message = "Windows is hibernated, or was shut down with fast startup"
+        yield DiskFinding("windows-unclean", HIBERNATION, message)
     if facts.unclean:
         yield DiskFinding("windows-unclean", ", ".join(facts.unclean), "there are changes in the hive's log only")
 

@@ -141,6 +141,43 @@ def test_a_specialized_windows(tmp_path: Path, blank: Path) -> None:
     assert rules(inspect_disk(disk, wanted="generalized")) == ["windows-not-generalized"]
 
 
+def renamed(files: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes]:
+    return {name.replace(old, new): content for name, content in files.items()}
+
+
+def test_names_are_found_whatever_their_case(tmp_path: Path, blank: Path) -> None:
+    made = {**hives(tmp_path, SOFTWARE, SYSTEM), "Windows/Panther/Unattend.xml": b"<unattend/>"}
+    for old, new in (("Windows/System32", "WINDOWS/system32"), ("config/SYSTEM", "Config/system")):
+        files = renamed(made, old, new)
+        if new.startswith("WINDOWS"):
+            files = renamed(files, "Windows/", "WINDOWS/")
+        disk = windows_disk(blank, tmp_path / f"{new.replace('/', '')}.vhd", files)
+        assert rules(inspect_disk(disk)) == ["windows-answer-file"]
+
+
+def test_the_control_set_of_the_next_start_counts(tmp_path: Path, blank: Path) -> None:
+    system = {**SYSTEM, "Select": {"Current": 2, "Default": 1}, r"ControlSet002\Services\vmbus": {"Start": 4}}
+    disk = windows_disk(blank, tmp_path / "disk.vhd", hives(tmp_path, SOFTWARE, system))
+    assert rules(inspect_disk(disk)) == []
+    (tmp_path / "gone").mkdir()
+    gone = hives(tmp_path / "gone", SOFTWARE, {**SYSTEM, "Select": {"Current": 7}})
+    (finding,) = inspect_disk(windows_disk(blank, tmp_path / "gone.vhd", gone)).findings
+    assert (finding.rule, "ControlSet007" in finding.message) == ("windows-unreadable", True)
+
+
+@pytest.mark.parametrize(("beginning", "expected"), [(b"HIBR", ["windows-unclean"]), (b"\0\0\0\0", [])])
+def test_a_hibernated_windows(tmp_path: Path, blank: Path, beginning: bytes, expected: list[str]) -> None:
+    files = {**hives(tmp_path, SOFTWARE, SYSTEM), "hiberfil.sys": beginning + bytes(MIB)}
+    assert rules(inspect_disk(windows_disk(blank, tmp_path / "disk.vhd", files))) == expected
+
+
+def test_a_data_disk_of_windows(tmp_path: Path, blank: Path) -> None:
+    (finding,) = inspect_disk(windows_disk(blank, tmp_path / "disk.vhd", {"data.txt": b"x"})).findings
+    assert (finding.rule, finding.message) == (
+        "root-missing", "there is neither Windows on its NTFS filesystems nor a Linux root",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("damage", [b"no hive", b"regf" + bytes(8200), None])
 def test_a_registry_that_cannot_be_read(tmp_path: Path, blank: Path, damage: bytes | None) -> None:
     files = hives(tmp_path, SOFTWARE, SYSTEM)
