@@ -18,7 +18,7 @@ from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute
 from builder.destinations.gallery_definition import ARCHITECTURES, OS_TYPES
 from builder.errors import BuildError, Interrupted
-from builder.model.artifact import CapturedDisk
+from builder.model.artifact import Artifact, CapturedDisk
 from builder.model.run import StepContext
 
 if TYPE_CHECKING:
@@ -137,16 +137,33 @@ def _uploaded(azure: Azure, context: StepContext, disk: CapturedDisk, target: Re
     return {"id": str(id)}
 
 
+def gives_out(azure: Azure, artifact: Artifact) -> bool:
+    """Whether Azure can make something of the artifact's disks in this subscription: VHDs must be in an account of it.
+
+    Raises AzureError.
+    """
+    from builder.azure.storage import account_of
+
+    addresses = [disk.resource for disk in artifact.disks if disk.resource.startswith(("https://", "http://"))]
+    return not addresses or {account_of(address) for address in addresses} <= _accounts(azure).keys()
+
+
 def _account(azure: Azure, url: str) -> str:
     """The id of the storage account of a blob. Raises BuildError when it is in another subscription."""
     from builder.azure.storage import account_of
 
     name = account_of(url)
-    for account in azure.list(ResourceId(azure.subscription), ACCOUNTS):
-        if str(account["name"]).lower() == name:
-            return str(account["id"])
-    raise BuildError(
-        f"storage account {name} is not in subscription {azure.subscription}: Azure can't publish from it",
-        code="account-elsewhere",
-        hint="publish to a gallery of the account's subscription",
-    )
+    found = _accounts(azure).get(name)
+    if found is None:
+        raise BuildError(
+            f"storage account {name} is not in subscription {azure.subscription}: Azure can't publish from it",
+            code="account-elsewhere",
+            hint="publish to a gallery of the account's subscription",
+        )
+    return found
+
+
+def _accounts(azure: Azure) -> dict[str, str]:
+    """The ids of the subscription's storage accounts, by name."""
+    listed = azure.list(ResourceId(azure.subscription), ACCOUNTS)
+    return {str(account["name"]).lower(): str(account["id"]) for account in listed}

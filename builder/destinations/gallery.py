@@ -16,6 +16,7 @@ from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_run as run
 from builder.destinations import gallery_versions as versions
+from builder.destinations.azure_disks import gives_out
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed
 from builder.destinations.surroundings import Surroundings
@@ -233,8 +234,8 @@ class Gallery:
                 )
 
     def takes(self, artifact: Artifact) -> bool:
-        """All: disks, other versions, managed images."""
-        return True
+        """All that Azure gives out: disks, other versions, managed images."""
+        return gives_out(self._azure(), artifact)
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the version, with all that it stands in. Held back, it is excluded from the latest."""

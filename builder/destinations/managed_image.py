@@ -13,7 +13,7 @@ from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
-from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
+from builder.destinations.azure_disks import Source, disk_sources, gives_out, remove_uploads
 from builder.destinations.azure_follow import connection
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
@@ -133,7 +133,7 @@ class ManagedImage:
 
     def takes(self, artifact: Artifact) -> bool:
         """Azure makes these of disks, not of other images."""
-        return artifact.has_disks
+        return artifact.has_disks and gives_out(self._azure(), artifact)
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the image. Held back, a tag says so: Azure knows no latest managed image."""

@@ -13,7 +13,7 @@ from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
-from builder.destinations.azure_disks import Source, disk_sources
+from builder.destinations.azure_disks import Source, disk_sources, gives_out
 from builder.destinations.azure_follow import connection
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
@@ -104,7 +104,7 @@ class Snapshots:
 
     def takes(self, artifact: Artifact) -> bool:
         """Azure makes these of disks, not of images."""
-        return artifact.has_disks
+        return artifact.has_disks and gives_out(connection(self._values.get("subscription")), artifact)
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: all snapshots. Held back, a tag says so."""

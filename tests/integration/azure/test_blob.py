@@ -170,6 +170,23 @@ def test_a_gallery_publishes_from_the_blob(project: Project) -> None:
     assert project.decided().action == Action.NONE
 
 
+@pytest.mark.parametrize("also", ["", "snapshot: {resourceGroup: shots, location: westeurope}\n    - "])
+def test_a_gallery_takes_no_blob_of_another_subscription_s_account(project: Project, also: str) -> None:
+    """Here the account is in none. What stands elsewhere as well is taken from there."""
+    first = f"{project.blob}\n    - {also}".rstrip(" -\n")
+    project.write(first)
+    project.apply()
+    project.write(f"{first}\n    - {GALLERY}")
+    image = project.decided()
+
+    if also:
+        project.apply()
+        source = project.version("1.0.0")["properties"]["storageProfile"]["osDiskImage"]["source"]
+        assert source["id"].endswith("/snapshots/web-1.0.0-os")
+    else:
+        assert (image.action, [reason.code for reason in image.reasons]) == (Action.BLOCKED, ["needs-new-version"])
+
+
 def test_records_in_a_container_hold_what_tags_can_not(project: Project) -> None:
     project.write(GALLERY, build=f"records: {{{project.blob}}}\n", more="test: [{provision: {}}]")
     project.apply()
