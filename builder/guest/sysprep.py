@@ -136,7 +136,7 @@ def check(context: StepContext, where: Place | None = None) -> SysprepFacts:
     facts = SysprepFacts.from_result(told(context, check_script()))
     findings = sysprep_findings(facts)
     if facts.earlier_runs is not None:
-        context.log(f"generalized {facts.earlier_runs} times before; {facts.rearms_left} rearms left")
+        context.log(f"earlier runs of Sysprep: {facts.earlier_runs}; rearms left: {facts.rearms_left}")
     for finding in findings:
         context.log(f"{'blocks' if finding.blocks else 'note'}: {finding.describe()}")
     found = blocking(findings)

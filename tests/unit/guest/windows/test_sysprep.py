@@ -169,7 +169,7 @@ def test_every_cause_has_a_code_of_its_own() -> None:
 def test_a_healthy_windows_is_sealed(tmp_path: Path) -> None:
     made = bench(HEALTHY, "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE after 61 seconds")
     KINDS["sysprep"].run(sysprep_step(tmp_path, timeout=600.0), made.context)
-    assert "generalized 1 times before; 1000 rearms left" in made.log
+    assert "earlier runs of Sysprep: 1; rearms left: 1000" in made.log
     assert made.log[-1].startswith("IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE")
     assert [script.text.splitlines()[0] for script in made.session.guest.scripts] == [
         "# build: sysprep-check", "# build: sysprep",
