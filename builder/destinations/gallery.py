@@ -1,47 +1,34 @@
 """An Azure Compute Gallery as a destination: what stands there, and the steps that make it as the spec wants it.
 
-Three reads tell everything: the gallery, the image definition, its versions. What is missing is made when a version is
-published: resource group, gallery, definition.
+What is missing is made when a version is published: resource group, gallery, definition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute
 from builder.destinations import azure_manifests as manifests
+from builder.destinations import gallery_checks as checks
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_run as run
 from builder.destinations import gallery_versions as versions
 from builder.destinations.azure_disks import gives_out
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed
+from builder.destinations.gallery_standing import Standing, look
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.model.artifact import Artifact, CapturedDisk
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Step
-from builder.model.version import is_version, version_key
+from builder.model.version import version_key
 from builder.records.manifests import manifests_in
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure
-
-VERSIONS = "Microsoft.Compute/galleries/images/versions"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What stands in Azure: the bodies of gallery and definition, and of versions by name. `group`: is it there?"""
-
-    group: bool
-    gallery: Mapping[str, Any] | None
-    definition: Mapping[str, Any] | None
-    versions: Mapping[str, Mapping[str, Any]]
 
 
 class Gallery:
@@ -64,7 +51,7 @@ class Gallery:
         """The definition's versions; those of other images and other tools are foreign. Raises AzureError."""
         try:
             azure = self._azure()
-            standing = self._standing = self._look(azure)
+            standing = self._standing = look(azure, self._definition_id(azure), image.name)
         except BuildError as error:
             error.where = error.where or image.place(*self._choice.path)
             raise
@@ -75,7 +62,7 @@ class Gallery:
         )
         used: Mapping[str, str] = {}
         if ours and (image.publish.retain is not None or image.state == "retired"):
-            used = self._surroundings.usage.of(azure, self._definition_id(azure).subscription)
+            used = self._used(azure, image)
         listed = [
             PublishedVersion(
                 name,
@@ -83,11 +70,20 @@ class Gallery:
                 str(body["id"]),
                 versions.state_of(body) if name in ours else VersionState.PROMOTED,
                 used.get(str(body["id"]).lower(), "") or _kept_by_azure(body, azure.clock.now()),
+                versions.is_broken(body),
+                versions.standing_regions(body),
             )
             for name, body in standing.versions.items()
         ]
         listed.sort(key=lambda item: version_key(item.version))
-        return Published(self.name, tuple(listed), tuple(self._blockers(image, standing)))
+        return Published(self.name, tuple(listed), tuple(checks.standing_blockers(self._choice, image, standing)))
+
+    def _used(self, azure: Azure, image: ImageSpec) -> Mapping[str, str]:
+        try:
+            return self._surroundings.usage.of(azure, self._definition_id(azure).subscription)
+        except BuildError as error:
+            error.where = error.where or image.place("publish", "retain")
+            raise
 
     def _azure(self) -> Azure:
         from builder.azure import connection
@@ -100,29 +96,6 @@ class Gallery:
             azure.subscription, values["resourceGroup"], "galleries", values["gallery"], "images", values["definition"]
         )
 
-    def _look(self, azure: Azure) -> Standing:
-        from builder.azure.errors import NotFound
-
-        definition = self._definition_id(azure)
-        missing: list[str] = []
-
-        def gallery() -> Mapping[str, Any] | None:
-            try:
-                return azure.get(definition.parent)
-            except NotFound as error:
-                missing.append(error.azure_code)
-                return None
-
-        def listed() -> list[dict[str, Any]]:
-            try:
-                return azure.list(definition, VERSIONS)
-            except NotFound:
-                return []
-
-        found, body, bodies = manifests.side_by_side(gallery, lambda: azure.find(definition), listed)
-        named = {str(body["name"]): body for body in bodies if is_version(str(body["name"]))}
-        return Standing("ResourceGroupNotFound" not in missing, found, body, named)
-
     @staticmethod
     def _seen(name: str, body: Mapping[str, Any], image: ImageSpec) -> manifests.Seen:
         return manifests.Seen(
@@ -133,28 +106,6 @@ class Gallery:
             image.generalize is not None,
             versions.manifest_disks(body),
         )
-
-    def _blockers(self, image: ImageSpec, standing: Standing) -> Iterator[Blocker]:
-        """What no version could be published with."""
-        gallery, path = self._values["gallery"], self._choice.path
-        wanted = self._values.get("location")
-        if standing.gallery is not None and wanted not in (None, standing.gallery["location"]):
-            yield Blocker(
-                f"gallery {gallery} is in {standing.gallery['location']}, and the spec says {wanted}",
-                image.place(*path, "location"),
-                hint=f"write `location: {standing.gallery['location']}`, or name another gallery",
-                code="gallery-location",
-            )
-        if standing.definition is None:
-            return
-        for item in definitions.immutable_differences(standing.definition["properties"], self._choice, image):
-            yield Blocker(
-                f"image definition {gallery}/{self._values['definition']} has {item.name} {item.before}, and the spec "
-                f"wants {item.after}: Azure can't change that (PropertyChangeNotAllowed)",
-                image.place(*item.path),
-                hint=definitions.NEW_DEFINITION,
-                code="definition-differs",
-            )
 
     def _location(self, image: ImageSpec, where: str) -> str:
         """The gallery's region: where it stands, else as the spec says, else where the image is built or goes first."""
@@ -174,68 +125,19 @@ class Gallery:
 
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
         """Why Azure would refuse a version of an artifact with these traits."""
-        return tuple(self._refusals(image, traits))
+        return tuple(self._checks(image, traits.where).of_version(traits))
 
-    def _refusals(self, image: ImageSpec, traits: Traits) -> Iterator[Blocker]:
-        path = self._choice.path
-        definition = self._seen_now(image).definition
-        yield from definitions.trait_blockers(
-            definition["properties"] if definition is not None else None, self._choice, image, traits
-        )
-        location = self._location(image, traits.where)
-        if not location:
-            yield Blocker(
-                f"{self.name} doesn't exist yet, and nothing says in which region to make it",
-                image.place(*path),
-                hint="write `location` or `regions`",
-                code="gallery-location",
-            )
-            return
-        if traits.where not in (HERE, location):
-            yield Blocker(
-                f"the image is built in {traits.where}, and {self.name} is in {location}: Azure publishes a version "
-                "from its own region only",
-                image.place(*path),
-                hint=f"build in {location} (machine.azure.location), and list {traits.where} in `regions`",
-                code="gallery-location",
-            )
-        regions = [region["name"] for region in versions.wanted_regions(self._values, location)]
-        if location not in regions:
-            yield Blocker(
-                f"the regions of {self.name} leave out {location}, where it is: Azure wants that one among them",
-                image.place(*path, "regions"),
-                hint=f"add {location}",
-                code="gallery-regions",
-            )
-        yield from self._ends(image)
-        count = len(manifests.spec_tags(image)) + manifests.OWN_TAGS
-        if count > tag_names.MOST_TAGS:
-            yield Blocker(
-                f"a version would have {count} tags, and Azure takes {tag_names.MOST_TAGS}",
-                image.place("publish", "tags"),
-                hint=f"give at most {tag_names.MOST_TAGS - manifests.OWN_TAGS} tags of your own",
-                code="too-many-tags",
-            )
-
-    def _ends(self, image: ImageSpec) -> Iterator[Blocker]:
-        """Ends of life that are over: Azure wants them in the future."""
-        from datetime import datetime
-
-        now = self._azure().clock.now()
-        inside = self._values.get("properties", {})
-        for holder, path in ((self._values, self._choice.path), (inside, (*self._choice.path, "properties"))):
-            text = holder.get("endOfLife")
-            if text and datetime.fromisoformat(definitions.moment_text(text)).timestamp() <= now:
-                yield Blocker(
-                    f"the end of life {text} is over, and Azure takes only one that is to come",
-                    image.place(*path, "endOfLife"),
-                    hint="write a later day",
-                    code="end-of-life",
-                )
+    def _checks(self, image: ImageSpec, where: str) -> checks.Checks:
+        location, now = self._location(image, where), self._azure().clock.now()
+        return checks.Checks(self._choice, image, self._seen_now(image), location, now)
 
     def takes(self, artifact: Artifact) -> bool:
-        """All that Azure gives out: disks, other versions, managed images."""
-        return gives_out(self._azure(), artifact)
+        """All that Azure gives out: disks, managed images, versions that have a replica in this gallery's region."""
+        standing = self._standing
+        gallery = standing.gallery if standing is not None else None
+        location = gallery["location"] if gallery is not None else self._values.get("location")
+        reached = not artifact.regions or location in (None, *artifact.regions)
+        return reached and gives_out(self._azure(), artifact)
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: the version, with all that it stands in. Held back, it is excluded from the latest."""
@@ -275,12 +177,14 @@ class Gallery:
             yield Change("create", "resource group", values["resourceGroup"])
         if standing.gallery is None:
             yield Change("create", "gallery", values["gallery"])
+        elif versions.provisioning(standing.gallery) == versions.FAILED:
+            yield Change("change", "gallery", values["gallery"], "made once more: it failed")
         if standing.definition is None:
             yield Change("create", "image definition", name)
         for item in self._updates_of_definition(choice, image):
             yield Change("change", "image definition", name, str(item))
         found = standing.versions.get(version)
-        if found is not None and versions.provisioning(found) == versions.FAILED:
+        if found is not None and versions.state_of(found) == VersionState.FAILED:
             yield Change("delete", "failed version", f"{name}/{version}")
         regions = ", ".join(
             f"{region['name']} ({region['regionalReplicaCount']})" for region in profile["targetRegions"]
@@ -289,11 +193,7 @@ class Gallery:
         yield Change("create", "version", f"{name}/{version}", "; ".join(notes))
 
     def _updates_of_definition(self, choice: Choice, image: ImageSpec) -> list[definitions.Difference]:
-        body = self._seen_now(image).definition
-        if body is None:
-            return []
-        ours = tag_names.TOOL in (body.get("tags") or {})
-        return list(definitions.updatable_differences(body["properties"], choice, image, ours=ours))
+        return checks.definition_changes(choice, image, self._seen_now(image))
 
     def promote_steps(self, image: ImageSpec, version: str) -> list[Step]:
         """One step: the version may be the latest (unless the spec excludes it), with its tests on record."""
@@ -307,11 +207,13 @@ class Gallery:
     def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
         """At most one step for the definition and one for the version, with what changes.
 
-        Raises BuildError ("needs-new-version") for what Azure can't change.
+        Raises BuildError for what Azure can't change ("needs-new-version"), or would refuse.
         """
         standing, choice = self._seen_now(image), as_rendered(self._choice, image)
+        check = self._checks(image, HERE)
         steps = []
         changed = self._updates_of_definition(choice, image)
+        check.refuse_changes(changed)
         if changed:
             inputs: dict[str, Any] = {
                 "properties": definitions.definition_body(choice, image, Traits()),
@@ -319,14 +221,14 @@ class Gallery:
             }
             steps.append(self._update(image, run.UPDATE_DEFINITION, version, changed, inputs))
         body = standing.versions.get(version)
-        if body is None or versions.state_of(body) == VersionState.UNFINISHED:
+        if body is None or versions.state_of(body) not in (VersionState.PROMOTED, VersionState.HELD):
             return steps
-        location = self._location(image, HERE)
-        found = list(versions.differences(body, choice.values, location, choice.path, manifests.spec_tags(image)))
+        found = list(versions.differences(body, choice.values, check.location, choice.path, manifests.spec_tags(image)))
         refuse_fixed(f"version {self._version_name(version)}", image, found)
+        check.refuse_changes(found)
         if found:
             held = versions.state_of(body) == VersionState.HELD
-            profile = versions.publishing_profile(choice.values, location, held=held)
+            profile = versions.publishing_profile(choice.values, check.location, held=held)
             inputs = {
                 "publishing": profile,
                 "encryptionSets": versions.encryption_sets(choice.values),
@@ -373,7 +275,9 @@ class Gallery:
             CapturedDisk(disk.file, disk.lun, disk.size, disk.digest, disk.data_bytes, None, version.location)
             for disk in manifest.disks
         )
-        return Artifact(manifest.image, manifest.digest, manifest.generalized, disks, None, version.location)
+        return Artifact(
+            manifest.image, manifest.digest, manifest.generalized, disks, None, version.location, version.regions
+        )
 
 
 def _confidential(image: ImageSpec) -> str:
@@ -389,4 +293,4 @@ def _kept_by_azure(body: Mapping[str, Any], now: float) -> str:
     if not end or not body["properties"].get("safetyProfile", {}).get("blockDeletionBeforeEndOfLife"):
         return ""
     to_come = datetime.fromisoformat(end).timestamp() > now
-    return f"its end of life, {end[:10]}, to which Azure keeps it" if to_come else ""
+    return f"its end of life, {end[:10]}" if to_come else ""

@@ -132,6 +132,11 @@ def same_moment(one: str | None, other: str | None) -> bool:
     return datetime.fromisoformat(one) == datetime.fromisoformat(other)
 
 
+def identifier_key(properties: Values) -> tuple[str, ...]:
+    """Publisher, offer and SKU of a definition, by which Azure tells the definitions of a gallery apart."""
+    return tuple(str(properties.get("identifier", {}).get(key, "")).lower() for key in ("publisher", "offer", "sku"))
+
+
 def features_of(properties: Values) -> dict[str, str]:
     """A definition's features: Azure's names in lower case, and their values."""
     return {str(item["name"]).lower(): str(item["value"]) for item in properties.get("features", [])}
@@ -222,10 +227,17 @@ def updatable_differences(existing: Values, choice: Choice, image: ImageSpec, *,
             said = bool(given.get(name))
         if not said and not (ours and key == "description" and image.description):
             continue
-        before, after = existing.get(key), body.get(key)
+        before, after = existing.get(key), _wanted(key, existing, body)
         same = same_moment(before, after) if key == "endOfLifeDate" else _clean(before) == _clean(after)
         if not same:
             yield Difference(key, _text(before), _text(after), (*choice.path, "properties", name))
+
+
+def _wanted(key: str, existing: Values, body: Values) -> Any:  # noqa: ANN401 - as JSON holds it
+    """What a property is to be. Of recommended sizes, the spec may leave one open: it is as it is there."""
+    if key == "recommended" and key in body:
+        return {**(existing.get(key) or {}), **body[key]}
+    return body.get(key)
 
 
 def _clean(value: object) -> object:
@@ -251,5 +263,5 @@ def merged(existing: Values, wanted: Values, changed: Iterable[str]) -> Json:
     for key in changed:
         found.pop(key, None)
         if key in wanted:
-            found[key] = wanted[key]
+            found[key] = _wanted(key, existing, wanted)
     return found

@@ -23,7 +23,7 @@ from builder.destinations.azure_resources import kept_tags, settle
 from builder.destinations.usage import users_of_images
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
-from builder.model.observed import FOREIGN
+from builder.model.observed import FOREIGN, VersionState
 from builder.model.run import StepContext
 from builder.model.steps import KINDS, Kind, Step
 from builder.records.manifests import key_of, manifests_in
@@ -38,6 +38,8 @@ REJECT = "reject.gallery"
 UPDATE = "update.gallery.version"
 UPDATE_DEFINITION = "update.gallery.definition"
 RETIRE = "retire.gallery"
+# What is sent again of a gallery that failed; the rest is Azure's own
+_GALLERY_PROPERTIES = ("description", "sharingProfile", "softDeletePolicy")
 # How often a version is begun anew that Azure failed by a fault of its own, and the seconds between
 _AGAIN = (60.0, 180.0)
 
@@ -71,10 +73,15 @@ class _Work:
         return follow(self.azure, self.id, self.context, body) if versions.provisioning(body) in versions.MOVING \
             else body  # fmt: skip
 
-    def patch(self, body: Mapping[str, Any], profile: Mapping[str, Any], *, tags: Mapping[str, str],
-              safety: Mapping[str, bool]) -> dict[str, Any]:  # fmt: skip
-        """Change a version that stands, and follow its replication. What isn't named again stays."""
-        change = {
+    def change(self, body: Mapping[str, Any], profile: Mapping[str, Any], *, tags: Mapping[str, str],
+               safety: Mapping[str, bool], whole: bool = False) -> dict[str, Any]:  # fmt: skip
+        """Change a version that stands, and follow its replication.
+
+        What isn't named again stays; unless the version is sent as a `whole`: then it goes.
+        """
+        from builder.azure.errors import AzureError, Remedy
+
+        new: dict[str, Any] = {
             "tags": {**(body.get("tags") or {}), **tags},
             "properties": {
                 "publishingProfile": {key: value for key, value in profile.items() if key != "publishedDate"},
@@ -82,7 +89,17 @@ class _Work:
                 "safetyProfile": dict(safety),
             },
         }
-        operation = self.azure.patch(self.id, change, stop=self.context.run.stop)
+        stop = self.context.run.stop
+        try:
+            if whole:
+                operation = self.azure.put(self.id, {"location": body["location"], **new}, stop=stop)
+            else:
+                operation = self.azure.patch(self.id, new, stop=stop)
+        except AzureError as error:
+            if versions.provisioning(body) == versions.FAILED and error.remedy in (Remedy.CHANGE, Remedy.ADOPT):
+                image = self.context.run.image.name
+                error.hint = f"if Azure lets a failed version only be deleted: --rebuild {image} makes its successor"
+            raise
         return follow(self.azure, self.id, self.context, None, operation)
 
     def record(self, key: str, manifest: Manifest) -> None:
@@ -110,73 +127,64 @@ class _Publish(_Work):
         self.context.locations.append(str(self.id))
 
     def _ensure_place(self) -> None:
-        """Resource group, gallery and definition, made where they are missing, in this order."""
+        """Resource group, gallery and definition, made where they are missing or failed, in this order."""
         azure, inputs, stop = self.azure, self.inputs, self.context.run.stop
         made = kept_tags()
-        gallery, group = self.definition.parent, self.definition.group_id
+        self._ensure_gallery(made)
         existing = azure.find(self.definition)
         if existing is None:
-            if azure.find(gallery) is None:
-                if azure.find(group) is None:
-                    self.context.log(f"making {group.short}")
-                    azure.put(group, {"location": inputs["location"], "tags": made}, stop=stop).wait(stop=stop)
-                self.context.log(f"making gallery {gallery.name}")
-                with self.context.run.effect("gallery", resource=str(gallery)):
-                    body = {"location": inputs["location"], "tags": made, "properties": {}}
-                    azure.put(gallery, body, stop=stop).wait(stop=stop)
             self.context.log(f"making image definition {self.definition.name}")
             body = {"location": inputs["location"], "tags": made, "properties": inputs["properties"]}
             with self.context.run.effect("definition", resource=str(self.definition)):
                 azure.put(self.definition, body, stop=stop).wait(stop=stop)
-        elif inputs["updates"]:
+        elif inputs["updates"] or versions.provisioning(existing) == versions.FAILED:
             _update_definition(self.step, self.context)
+
+    def _ensure_gallery(self, made: Mapping[str, str]) -> None:
+        azure, inputs, stop = self.azure, self.inputs, self.context.run.stop
+        gallery, group = self.definition.parent, self.definition.group_id
+        body = azure.find(gallery)
+        if body is None:
+            if azure.find(group) is None:
+                self.context.log(f"making {group.short}")
+                azure.put(group, {"location": inputs["location"], "tags": dict(made)}, stop=stop).wait(stop=stop)
+            new = {"location": inputs["location"], "tags": dict(made), "properties": {}}
+        elif versions.provisioning(body) == versions.FAILED:
+            kept = {key: value for key, value in body["properties"].items() if key in _GALLERY_PROPERTIES}
+            new = {"location": body["location"], "tags": body.get("tags") or {}, "properties": kept}
+        else:
+            return
+        self.context.log(f"making gallery {gallery.name}{'' if body is None else ' once more: it failed'}")
+        with self.context.run.effect("gallery", resource=str(gallery)):
+            azure.put(gallery, new, stop=stop).wait(stop=stop)
 
     def _settled(self, body: dict[str, Any] | None, manifest: Manifest) -> dict[str, Any] | None:
         """The version that stands already, with our content; None when it has to be made.
 
-        One that another run is making is followed; one that failed, or is being deleted, has to go first. Raises
-        PlanStale for one with another content.
+        One that another run is making is followed; one of ours that failed everywhere has to go first, whatever its
+        content. Raises PlanStale for one with another content.
         """
         if body is None:
             return None
         tags = body.get("tags") or {}
-        if not manifests.is_of(tags, manifest.image) or tags.get(tag_names.DIGEST) != manifest.digest:
+        if not manifests.is_of(tags, manifest.image):
+            raise self._taken()
+        if versions.state_of(body) == VersionState.FAILED:
+            self.context.log(f"{self.name} failed earlier: it is deleted, and published again")
+            with self.context.run.effect("delete-failed", resource=str(self.id)):
+                self.azure.delete(self.id, stop=self.context.run.stop).wait(stop=self.context.run.stop)
+            return None
+        if tags.get(tag_names.DIGEST) != manifest.digest:
             raise self._taken()
         state = versions.provisioning(body)
         if state in versions.MOVING:
             self.context.log(f"{self.name} is {state.lower()} by run {tags.get(tag_names.RUN)}: following that")
             return self._settled(follow(self.azure, self.id, self.context, body) or None, manifest)
-        if state == versions.SUCCEEDED:
-            self.context.log(f"{self.name} stands already, with the same content")
-            return body
-        if any(progress == "Completed" for _, progress, _ in versions.replication(body)):
-            mended = self._replicated_again(body)
-            if mended is not None:
-                return mended
-        self.context.log(f"{self.name} failed earlier: it is deleted, and published again")
-        with self.context.run.effect("delete-failed", resource=str(self.id)):
-            self.azure.delete(self.id, stop=self.context.run.stop).wait(stop=self.context.run.stop)
-        return None
-
-    def _replicated_again(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """A whole version whose change failed, mended; None when it can only be deleted, and nothing uses it."""
-        from builder.azure.errors import AzureError
-
-        self.context.log(f"{self.name} did not reach all its regions: replicating it again")
-        profile = body["properties"]["publishingProfile"]
-        try:
-            return self.patch(body, profile, tags={}, safety=_kept_safety(body))
-        except AzureError as error:
-            user = users_of_images(self.azure, self.id.subscription).get(str(self.id).lower())
-            if user is None:
-                return None
-            raise BuildError(
-                f"{self.name} failed to change, Azure lets it only be deleted, and {user} uses it",
-                code="version-in-use",
-                where=self.step.place,
-                hint="move that to another version; the same apply then deletes this one and publishes it again",
-                detail=error.message,
-            ) from error
+        if versions.is_broken(body):
+            self.context.log(f"{self.name} did not reach all its regions: replicating it again")
+            return self.change(body, body["properties"]["publishingProfile"], tags={}, safety=_kept_safety(body))
+        self.context.log(f"{self.name} stands already, with the same content")
+        return body
 
     def _taken(self) -> PlanStale:
         return PlanStale(
@@ -209,7 +217,8 @@ class _Publish(_Work):
 
     def _explained(self, error: AzureError, body: Mapping[str, Any]) -> AzureError:
         error.detail = "\n".join(filter(None, (error.detail, versions.replication_faults(body)))) or None
-        error.hint = error.hint or "mend that and run the same apply again: it deletes the failed version first"
+        again = "replicates it again" if versions.is_broken(body) else "deletes the failed version first"
+        error.hint = error.hint or f"mend that and run the same apply again: it {again}"
         return error
 
     def _try(self, manifest: Manifest) -> dict[str, Any]:
@@ -284,7 +293,7 @@ def _promote(step: Step, context: StepContext) -> None:
     if recorded is not None:
         work.record(key, replace(recorded, tests=tuple(vars(check) for check in context.checks)))
     with context.run.effect("promote", version=step.inputs["version"], resource=str(work.id)):
-        work.patch(body, profile, tags={tag_names.STATE: manifests.PROMOTED}, safety=_kept_safety(body))
+        work.change(body, profile, tags={tag_names.STATE: manifests.PROMOTED}, safety=_kept_safety(body))
     if str(work.id) not in context.locations:
         context.locations.append(str(work.id))
 
@@ -314,8 +323,18 @@ def _update(step: Step, context: StepContext) -> None:
     )
     there_safety = body["properties"].get("safetyProfile", {})
     safety = _safety(step.inputs["blockDeletion"], there_safety, remove=bool(step.inputs["removed"]))
+    # Azure keeps what a change doesn't name: what the spec has no more goes by sending the version as a whole
+    whole = "endOfLifeDate" in body["properties"]["publishingProfile"] and "endOfLifeDate" not in profile
     with context.run.effect("update", version=step.inputs["version"], resource=str(work.id)):
-        work.patch(body, profile, tags=step.inputs["tags"], safety=safety)
+        new = work.change(body, profile, tags=step.inputs["tags"], safety=safety, whole=whole)
+    left = [str(item) for item in versions.profile_differences(new["properties"]["publishingProfile"], wanted)]
+    if left:
+        raise BuildError(
+            f"Azure took the change of {work.name}, and left as it was: {'; '.join(left)}",
+            code="change-not-taken",
+            where=step.place,
+            hint=f"undo it in the spec, or make a new version: --rebuild {context.run.image.name}",
+        )
 
 
 def _update_definition(step: Step, context: StepContext) -> None:
@@ -346,7 +365,7 @@ def _retire(step: Step, context: StepContext) -> None:
             f"{work.name} is used by {user}, so it stays",
             code="version-in-use",
             where=step.place,
-            hint="move that to a newer version; the next apply asks again",
+            hint="move that to a newer version: plans show the deletion until it is done",
         )
     with context.run.effect("retire", version=step.inputs["version"], resource=str(work.id)):
         work.azure.delete(work.id, stop=context.run.stop).wait(stop=context.run.stop)

@@ -1,7 +1,7 @@
 """Versions of a gallery: what is sent to make one, what one that is there says, and how it differs from the spec.
 
 Of a version that stands, Azure changes regions, replica counts, end of life, exclusion and safety; not its source,
-storage type, replication mode, or encryption.
+storage type, replication mode, or encryption. A version that was whole once stands, even when a change of it failed.
 """
 
 from __future__ import annotations
@@ -138,12 +138,29 @@ def provisioning(body: Values) -> str:
     return str(body.get("properties", {}).get("provisioningState", ""))
 
 
+def is_broken(body: Values) -> bool:
+    """Whether a version stands in some region, and failed to come to others. The body has its replication."""
+    return provisioning(body) == FAILED and any(state == "Completed" for _, state, _ in replication(body))
+
+
 def state_of(body: Values) -> VersionState:
-    """How far a version of ours is. One that is being changed stands all the while."""
-    if provisioning(body) not in (SUCCEEDED, "Updating"):
+    """How far a version of ours is. One that is being changed stands all the while. The body has its replication."""
+    state = provisioning(body)
+    if state == FAILED and not is_broken(body):
+        return VersionState.FAILED
+    if state not in (SUCCEEDED, FAILED, "Updating"):
         return VersionState.UNFINISHED
-    state = (body.get("tags") or {}).get(tag_names.STATE, manifests.PROMOTED)
-    return manifests.STATES.get(state, VersionState.PROMOTED)
+    tag = (body.get("tags") or {}).get(tag_names.STATE, manifests.PROMOTED)
+    return manifests.STATES.get(tag, VersionState.PROMOTED)
+
+
+def standing_regions(body: Values) -> tuple[str, ...]:
+    """The regions that have a replica, as far as it is known."""
+    told = replication(body)
+    if told:
+        return tuple(region_key(name) for name, state, _ in told if state == "Completed")
+    profile = body["properties"].get("publishingProfile", {})
+    return tuple(region_key(region["name"]) for region in profile.get("targetRegions", ()))
 
 
 def manifest_disks(body: Values) -> tuple[ManifestDisk, ...]:
@@ -164,16 +181,11 @@ def differences(
     held = state_of(body) == VersionState.HELD
     wanted = publishing_profile(values, location, held=held)
     there = body["properties"].get("publishingProfile", {})
-    yield from _regions(there, wanted, path)
-    yield from _fixed(there, wanted, path)
+    if provisioning(body) == FAILED:
+        yield Difference("replication", "failed", "again", (*path, "regions"))
+    yield from profile_differences(there, wanted, path)
     kept = {region["name"] for region in wanted["targetRegions"]}
     yield from _encryption(there, kept, encryption_sets(values), path)
-    if bool(there.get("excludeFromLatest")) != wanted["excludeFromLatest"]:
-        before, after = (_yes(there.get("excludeFromLatest")), _yes(wanted["excludeFromLatest"]))
-        yield Difference("excludeFromLatest", before, after, (*path, "excludeFromLatest"))
-    if not same_moment(there.get("endOfLifeDate"), wanted.get("endOfLifeDate")):
-        before, after = str(there.get("endOfLifeDate", "none")), str(wanted.get("endOfLifeDate", "none"))
-        yield Difference("endOfLife", before, after, (*path, "endOfLife"))
     blocks = bool(body["properties"].get("safetyProfile", {}).get("blockDeletionBeforeEndOfLife"))
     if blocks != values["blockDeletionBeforeEndOfLife"]:
         where = (*path, "blockDeletionBeforeEndOfLife")
@@ -182,6 +194,18 @@ def differences(
     for name, value in tags.items():
         if have.get(name.lower()) != value:
             yield Difference(f"tag {name}", have.get(name.lower(), "none"), value, ("publish", "tags"))
+
+
+def profile_differences(there: Values, wanted: Values, path: KeyPath = ()) -> Iterator[Difference]:
+    """How a version's publishing profile differs from the one that is wanted."""
+    yield from _regions(there, wanted, path)
+    yield from _fixed(there, wanted, path)
+    if bool(there.get("excludeFromLatest")) != wanted["excludeFromLatest"]:
+        before, after = (_yes(there.get("excludeFromLatest")), _yes(wanted["excludeFromLatest"]))
+        yield Difference("excludeFromLatest", before, after, (*path, "excludeFromLatest"))
+    if not same_moment(there.get("endOfLifeDate"), wanted.get("endOfLifeDate")):
+        before, after = str(there.get("endOfLifeDate", "none")), str(wanted.get("endOfLifeDate", "none"))
+        yield Difference("endOfLife", before, after, (*path, "endOfLife"))
 
 
 def _regions(there: Values, wanted: Values, path: KeyPath) -> Iterator[Difference]:

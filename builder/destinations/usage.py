@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from builder.azure.ids import ResourceId
 from builder.destinations.azure_manifests import side_by_side
+from builder.errors import BuildError
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure
@@ -26,9 +28,25 @@ _KINDS = (
 
 
 def users_of_images(azure: Azure, subscription: str) -> dict[str, str]:
-    """What uses an image, by the image's id in lower case: the first that was found, and how many more. Two calls."""
+    """What uses an image, by the image's id in lower case: the first that was found, and how many more. Two calls.
+
+    Raises BuildError ("usage-unreadable") for who may not list them, AzureError for what else goes wrong.
+    """
+    from builder.azure.errors import AzureError
+
     place = ResourceId(subscription)
-    lists = side_by_side(*(lambda kind=kind: azure.list(place, kind) for kind, _, _ in _KINDS))
+    try:
+        lists = side_by_side(*(lambda kind=kind: azure.list(place, kind) for kind, _, _ in _KINDS))
+    except AzureError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        raise BuildError(
+            "versions are deleted only when nothing uses them, and that can't be seen: the signed-in identity may not "
+            f"list virtual machines and scale sets of subscription {subscription}",
+            code="usage-unreadable",
+            hint="give it the role Reader on the subscription, or remove `retain`",
+            detail=error.message,
+        ) from error
     found: dict[str, list[str]] = {}
     for (_, word, path), items in zip(_KINDS, lists, strict=True):
         for item in items:

@@ -49,7 +49,8 @@ class Artifact:
     """The captured disks of one image, the OS disk first.
 
     `folder` holds the files of one that is on this host. `resource` is the id of one that stands in the cloud as a
-    whole (a generalized VM, a version of a gallery); its disks may have ids of their own.
+    whole (a generalized VM, a version of a gallery); its disks may have ids of their own. `regions` are those of the
+    cloud in which it can be had, where it can be had in several.
     """
 
     image: str
@@ -58,6 +59,7 @@ class Artifact:
     disks: tuple[CapturedDisk, ...]
     folder: Path | None = None
     resource: str = ""
+    regions: tuple[str, ...] = ()
 
     @property
     def has_disks(self) -> bool:

@@ -230,9 +230,10 @@ class _Decider:
         blockers = (
             *situation.blockers,
             *self._checked(work, traits),
-            *not_copied(situation, current, missing),
             *untestable(work.image, self.machine, work.waiting, passed=passed),
         )
+        # What a destination says of itself is plainer than that nothing can be copied there
+        blockers = blockers or tuple(not_copied(situation, current, missing))
         if blockers:
             return self._blocked(as_reasons(blockers))
         if not reasons:

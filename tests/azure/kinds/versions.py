@@ -45,7 +45,7 @@ def put(call: Call) -> Answer:
     given = without_nulls(call.properties)
     old = call.cloud.state.find(call.path)
     if old is not None:
-        return _update(call, old, call.document)
+        return _update(call, old, call.document, whole=True)
     body = new_body(call, TYPE, call.path)
     content = _content(call, given.get("storageProfile", {}))
     _check_definition(definition, content)
@@ -335,8 +335,11 @@ def _replication_status(call: Call, version: Resource) -> Json:
     return {"aggregatedState": together, "summary": summary}
 
 
-def _update(call: Call, version: Resource, changes: Json) -> Answer:
-    """Regions, replicas, exclusion, end of life and safety can change; what was published can't."""
+def _update(call: Call, version: Resource, changes: Json, *, whole: bool = False) -> Answer:
+    """Regions, replicas, exclusion, end of life and safety can change; what was published can't.
+
+    A PUT tells the `whole` publishing profile: what it leaves out goes back to its default. A PATCH keeps that.
+    """
     check_free(version)
     given = without_nulls(changes)
     properties = given.get("properties", {})
@@ -347,14 +350,16 @@ def _update(call: Call, version: Resource, changes: Json) -> Answer:
             code="PropertyChangeNotAllowed",
             target="galleryImageVersion.properties.storageProfile.source",
         )
-    if version.provisioning == "Failed":
+    # One that never was whole has nothing to change; a change that failed is tried again by the same change
+    if version.provisioning == "Failed" and not version.hidden["regions"]:
         raise conflict(
             f"The gallery image version '{version.name}' is in state Failed; delete it before it is published again."
         )
     version.body = merge(version.body, {"tags": given["tags"]} if "tags" in given else {})
     publishing = version.properties["publishingProfile"]
     if "publishingProfile" in properties:
-        wanted = merge(publishing, properties["publishingProfile"])
+        fixed = {key: publishing[key] for key in ("storageAccountType", "replicationMode") if key in publishing}
+        wanted = merge(fixed if whole else publishing, properties["publishingProfile"])
         if wanted["storageAccountType"] != publishing["storageAccountType"]:
             raise conflict("Changing property 'storageAccountType' is not allowed.", code="PropertyChangeNotAllowed")
         replaced = _publishing(call, wanted, version.location)

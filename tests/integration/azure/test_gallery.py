@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from builder.azure.ids import compute
 from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.integration.azure.publishing import GALLERY, LOCATION, Project
@@ -133,6 +134,48 @@ def test_what_azure_would_refuse_blocks_before_anything_is_built(
     assert [reason.code for reason in reasons] == [code]
     assert message in reasons[0].message
     assert azure.traffic.writes(mark) == []
+
+
+def test_an_identifier_that_another_definition_has_blocks(project: Project) -> None:
+    existing(project)
+    other = GALLERY.replace("definition: web", "definition: other")
+    project.write(other.replace("regions:", "properties: {publisher: P, offer: o, sku: s}, regions:"))
+    (reason,) = project.decided().reasons
+
+    assert reason.code == "definition-identifier"
+    assert "image definition web of that gallery is P/o/s already" in reason.message
+    project.write(other)
+    assert project.decided().action == Action.BUILD
+
+
+NORTH = (
+    "gallery: {resourceGroup: images, gallery: north, definition: web, location: northeurope, regions: [northeurope]}"
+)
+
+
+def test_a_gallery_in_another_region_copies_from_a_replica_there(project: Project) -> None:
+    project.write(f"{GALLERY}\n    - {NORTH}")
+    (reason,) = project.decided().reasons
+    assert (reason.code, "built in westeurope" in reason.message) == ("gallery-location", True)
+
+    project.write(GALLERY.replace(", northeurope", ""))
+    project.apply()
+    project.write(f"{GALLERY.replace(', northeurope', '')}\n    - {NORTH}")
+    (reason,) = project.decided().reasons
+    assert "is in northeurope, and the version that it would copy only in westeurope" in reason.message
+    assert "list northeurope in the `regions`" in str(reason.help)
+
+    project.write()
+    project.apply()
+    project.write(f"{GALLERY}\n    - {NORTH}")
+    assert project.decided().destinations == ("gallery north/web",)
+    project.apply()
+    body = project.azure.get(compute(project.azure.subscription, "images", "galleries", "north", "images", "web",
+                                     "versions", "1.0.0"))  # fmt: skip
+    assert body["location"] == "northeurope"
+    assert body["properties"]["storageProfile"]["source"]["id"] == str(project.definition.child("versions", "1.0.0"))
+    assert len(project.still.captured) == 1
+    assert project.decided().action == Action.NONE
 
 
 def test_a_purchase_plan_goes_from_the_source_to_the_definition(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""What happens to versions: held and promoted, changed in place, retired, failed, followed, made by two at once."""
+"""What happens to versions: held and promoted, changed in place, followed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from builder.azure.ids import compute
 from builder.errors import BuildError, Interrupted, PlanStale
 from builder.events import StepOutput, StepProgress
 from builder.model.plan import Action, ImagePlan
-from tests.azure import Fault, Simulator
+from tests.azure import Simulator
 from tests.integration.azure.publishing import GALLERY, LOCATION, Project
 
 TESTED = "test: [{provision: {}}]"
@@ -62,58 +61,6 @@ def test_a_version_that_fails_its_tests_stays_excluded_and_is_tested_again(proje
     assert len(project.still.captured) == 1, "nothing was built again"
 
 
-def test_three_versions_and_one_retired(project: Project) -> None:
-    project.write(publish="version: auto\n  retain: {versions: 2}")
-    for content in ("first", "second", "third"):
-        project.still.content = content
-        project.apply()
-
-    assert project.versions() == ["1.0.1", "1.0.2"]
-
-
-def test_a_version_in_use_is_not_retired(project: Project) -> None:
-    project.write(publish="version: auto\n  retain: {versions: 1}")
-    project.apply()
-    image = {"id": str(project.definition.child("versions", "1.0.0"))}
-    _scale_set(project, image)
-    project.still.content = "second"
-    project.apply()
-
-    assert project.versions() == ["1.0.0", "1.0.1"]
-
-
-def test_use_is_asked_for_again_when_a_version_is_about_to_go(project: Project) -> None:
-    project.write(publish="version: auto\n  retain: {versions: 1}")
-    project.apply()
-    project.still.content = "second"
-    plan = project.plan()
-    _scale_set(project, {"id": str(project.definition.child("versions", "1.0.0"))})
-
-    with pytest.raises(BuildError, match=r"corp/web/1\.0\.0 is used by scale set front"):
-        project.executor().apply(plan)
-    assert project.versions() == ["1.0.0", "1.0.1"]
-
-
-def _scale_set(project: Project, image: dict[str, str]) -> None:
-    id = compute(project.azure.subscription, "images", "virtualMachineScaleSets", "front")
-    profile = {"storageProfile": {"imageReference": image}}
-    body = {
-        "location": LOCATION,
-        "sku": {"name": "Standard_D2s_v5", "capacity": 1},
-        "properties": {"virtualMachineProfile": profile, "upgradePolicy": {"mode": "Manual"}},
-    }
-    project.azure.put(id, body).wait()
-
-
-def test_a_version_that_azure_keeps_to_its_end_of_life_is_left_out(project: Project) -> None:
-    kept = GALLERY.replace("regions:", "endOfLife: '2027-01-01', blockDeletionBeforeEndOfLife: true, regions:")
-    project.write(kept, publish="version: auto\n  retain: {versions: 1}")
-    project.apply()
-    project.still.content = "second"
-
-    assert project.decided().retires == ()
-
-
 IN_PLACE = (
     ("regions: [westeurope, northeurope]", "regions: [{name: westeurope, replicas: 3}, northeurope, francecentral]",
      ["region westeurope: 1 replica → 3 replicas", "region francecentral: none → 1 replica"]),
@@ -137,6 +84,64 @@ def test_what_azure_can_change_is_changed_in_place(
     assert steps(image) == ["update.gallery.version"]
     assert [change.detail for change in image.changes] == changes
     project.apply()
+    assert project.decided().action == Action.NONE
+    project.write()
+    project.apply()
+    assert project.decided().action == Action.NONE, "and back again: nothing of it is left"
+
+
+REFUSED = (
+    ("[westeurope, northeurope]", "[northeurope]", "gallery-regions", "leave out westeurope"),
+    ("regions:", "endOfLife: '2025-01-01', regions:", "end-of-life", "2025-01-01 is over"),
+    ("regions:", "properties: {endOfLife: '2025-01-01'}, regions:", "end-of-life", "2025-01-01 is over"),
+)
+
+
+@pytest.mark.parametrize(("before", "after", "code", "message"), REFUSED)
+def test_a_change_in_place_that_azure_would_refuse_blocks(
+    project: Project, before: str, after: str, code: str, message: str
+) -> None:
+    project.apply()
+    project.write(GALLERY.replace(before, after))
+    image = project.decided()
+
+    assert (image.action, [reason.code for reason in image.reasons]) == (Action.BLOCKED, [code])
+    assert message in image.reasons[0].message
+
+
+def test_an_end_of_life_that_has_come_is_no_change(project: Project, azure: Simulator) -> None:
+    project.write(GALLERY.replace("regions:", "endOfLife: '2027-01-01', regions:"))
+    project.apply()
+    azure.clock.sleep(400 * 86_400)
+
+    assert project.decided().action == Action.NONE
+
+
+def test_a_change_that_azure_takes_and_does_not_make_is_an_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(GALLERY.replace("regions:", "endOfLife: '2027-01-01', regions:"))
+    project.apply()
+    project.write()
+    # An Azure that keeps what a PUT leaves out
+    monkeypatch.setattr(project.azure, "put", project.azure.patch)
+    with pytest.raises(BuildError, match=r"left as it was: endOfLife: 2027-01-01.* → none") as caught:
+        project.apply()
+    assert caught.value.code == "change-not-taken"
+
+
+def test_a_held_version_that_is_changed_and_promoted_is_no_longer_excluded(project: Project) -> None:
+    project.write(more=TESTED)
+    project.still.passes = False
+    with pytest.raises(BuildError, match="doesn't boot"):
+        project.apply()
+    project.still.passes = True
+    project.write(GALLERY.replace("northeurope]", "northeurope, francecentral]"), more=TESTED)
+    assert steps(project.decided()) == ["update.gallery.version", "still.test", "promote.gallery"]
+    project.apply()
+
+    profile = project.version("1.0.0")["properties"]["publishingProfile"]
+    assert (profile["excludeFromLatest"], len(profile["targetRegions"])) == (False, 3)
     assert project.decided().action == Action.NONE
 
 
@@ -177,45 +182,6 @@ def test_what_azure_can_not_change_needs_a_new_version(project: Project, before:
     assert project.decided(rebuild=("web",)).action == Action.REBUILD
     project.apply(rebuild=("web",))
     assert project.decided().action == Action.NONE, "and the request to rebuild stays with the version"
-
-
-def test_a_failed_version_is_deleted_and_published_again(project: Project, azure: Simulator) -> None:
-    azure.faults.add(Fault(PUT_VERSION, "fail", code="ReplicationFailed"))
-    with pytest.raises(BuildError, match="ReplicationFailed"):
-        project.apply()
-    assert project.version("1.0.0")["properties"]["provisioningState"] == "Failed"
-    outcome = project.apply()
-
-    assert outcome.version == "1.0.0"
-    assert project.version("1.0.0")["properties"]["provisioningState"] == "Succeeded"
-    assert "failed earlier: it is deleted" in said(project)
-
-
-def test_a_fault_inside_azure_is_tried_again_at_once(project: Project, azure: Simulator) -> None:
-    azure.faults.add(Fault(PUT_VERSION, "fail", code="InternalServerError"))
-    project.apply()
-
-    assert project.version("1.0.0")["properties"]["provisioningState"] == "Succeeded"
-    assert len(project.still.captured) == 1
-
-
-def test_a_version_that_failed_to_grow_is_deleted_only_when_nothing_uses_it(project: Project, azure: Simulator) -> None:
-    project.apply()
-    first = project.version("1.0.0")["properties"]["publishingProfile"]["publishedDate"]
-    project.write(GALLERY.replace("northeurope]", "northeurope, francecentral]"))
-    _scale_set(project, {"id": str(project.definition.child("versions", "1.0.0"))})
-    azure.faults.add(Fault("PATCH Microsoft.Compute/galleries/images/versions", "fail", code="Nope"))
-    with pytest.raises(BuildError, match="Nope"):
-        project.apply()
-    with pytest.raises(BuildError, match="scale set front uses it"):
-        project.apply()
-    assert project.version("1.0.0")["properties"]["publishingProfile"]["publishedDate"] == first
-
-    project.azure.delete(compute(project.azure.subscription, "images", "virtualMachineScaleSets", "front")).wait()
-    project.apply()
-    found = project.version("1.0.0")["properties"]
-    assert found["provisioningState"] == "Succeeded"
-    assert len(found["publishingProfile"]["targetRegions"]) == 3
 
 
 def test_an_interrupted_replication_goes_on_in_azure_and_is_followed(project: Project, azure: Simulator) -> None:

@@ -104,6 +104,17 @@ def test_a_changed_definition_keeps_what_nobody_asked_to_change() -> None:
     assert found == {**{key: value for key, value in body.items() if key != "releaseNoteUri"}, "description": "new"}
 
 
+def test_a_recommendation_that_the_spec_leaves_open_stays() -> None:
+    body = definition_body(choice(vcpus={"min": 2}, memory={"min": 4, "max": 8}), image(), Traits())
+    same = choice(vcpus={"min": 2})
+    assert list(updatable_differences(body, same, image(), ours=True)) == []
+    other = choice(vcpus={"min": 4})
+    (found,) = updatable_differences(body, other, image(), ours=True)
+    assert (found.before, found.after) == ("vCPUs min 2, memory min 4, max 8", "vCPUs min 4, memory min 4, max 8")
+    sent = merged(body, definition_body(other, image(), Traits()), [found.name])
+    assert sent["recommended"] == {"vCPUs": {"min": 4}, "memory": {"min": 4, "max": 8}}
+
+
 @given(st.datetimes().filter(lambda moment: moment.year >= 1970))
 def test_a_moment_is_the_same_however_it_is_written(moment: Any) -> None:
     moment = moment.replace(microsecond=0)
