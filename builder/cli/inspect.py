@@ -63,12 +63,15 @@ def command(
     wanted: Wanted = "generalized" if generalized else "specialized" if specialized else "auto"
     from builder.guest.inspection.inspecting import inspect_disk
 
+    target = output or disk.with_name(f"{disk.stem}-fixed.vhd")
     if fix:
         from builder.disk.mounts import require_root
+        from builder.guest.inspection.mending import check_target
 
         require_root("mend a disk")
+        check_target(target)
     found = inspect_disk(disk, wanted=wanted)
-    mended = _fix(found, output or disk.with_name(f"{disk.stem}-fixed.vhd"), wanted) if fix else None
+    mended = _fix(found, target, wanted) if fix else None
     _print(found, mended, style)
     last = mended.inspection if mended else found
     return ExitCode.DONE if last.ready else ExitCode.ERROR

@@ -58,7 +58,7 @@ def _finding(finding: DiskFinding) -> list[str]:
 
 
 def _mended(mended: Mended) -> list[str]:
-    lines = [f"{mended.path}: a mended copy"]
+    lines = [f"{mended.path}: a mended copy" if mended.mended else f"{mended.path}: a copy; nothing was mended"]
     lines += [f"  mended    {item.rule}: {item.message}" for item in mended.mended]
     for item, why in mended.failed:
         lines += [

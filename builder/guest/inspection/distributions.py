@@ -58,6 +58,8 @@ class Advised:
 # Such files are short; a guest may have made one that is slow to search
 SMALL = 64 * 1024
 STALE = "network-stale"
+# Cards of Hyper-V have no place on a bus that systemd could make a name of
+OTHER_NAME = "names a card as other machines do; on Azure it is eth0"
 _ADDRESS = r"[\"']?[0-9a-f]{2}[:-]"
 _SYSTEMD = rf"^[ \t]*(Permanent)?MACAddress[ \t]*=[ \t]*{_ADDRESS}"
 UNWANTED: tuple[Unwanted, ...] = (
@@ -72,6 +74,12 @@ UNWANTED: tuple[Unwanted, ...] = (
     Unwanted(EVERY, "/etc/sysconfig/network/ifcfg-*", "is for one card", rf"^[ \t]*LLADDR={_ADDRESS}", STALE),
     Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", "is for one card, or gives it an address of its own",
              rf"^[ \t]*(cloned-)?mac-address[ \t]*=[ \t]*{_ADDRESS}", STALE),
+    Unwanted(EVERY, "/etc/network/interfaces", OTHER_NAME, r"^[ \t]*iface[ \t]+en[opsx]\w+[ \t]", STALE),
+    Unwanted(EVERY, "/etc/network/interfaces.d/*", OTHER_NAME, r"^[ \t]*iface[ \t]+en[opsx]\w+[ \t]", STALE),
+    Unwanted(EVERY, "/etc/systemd/network/*.network", OTHER_NAME, r"^[ \t]*Name[ \t]*=[ \t]*en\S*[ \t]*$", STALE),
+    Unwanted(EVERY, "/etc/sysconfig/network-scripts/ifcfg-en*", OTHER_NAME, r"^[ \t]*ONBOOT=[\"']?yes", STALE),
+    Unwanted(EVERY, "/etc/NetworkManager/system-connections/*", OTHER_NAME,
+             r"^[ \t]*interface-name[ \t]*=[ \t]*en[opsx]", STALE),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg", "the installer's network of another machine"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg", "keeps mirrors that are not Azure's"),
     Unwanted(UBUNTU, "/etc/cloud/cloud.cfg.d/99-installer.cfg", "tells cloud-init not to look for Azure"),

@@ -62,8 +62,8 @@ def mend(
     """Write a mended copy of an inspected disk to `target`, as a fixed VHD, and inspect that.
 
     Needs root. `on_lines` gets what the guest's programs print. Raises BuildError: "disk-not-mendable" for a disk that
-    can't be read, "output-exists", "needs-root", and what the disk floor raises; Interrupted when `stop` is set. Then
-    nothing is left at `target`.
+    can't be read or is too large, "output-exists", "output-folder", "needs-root", and what the disk floor raises;
+    Interrupted when `stop` is set. Then nothing is left at `target`.
     """
     require_root("mend a disk")
     source = Path(before.disk)
@@ -79,8 +79,7 @@ def mend(
             code="disk-not-mendable",
             hint=RULES["size-limit"].remedy,
         )
-    if target.exists() or target.is_symlink():
-        raise BuildError(f"{target} exists already", code="output-exists", hint="remove it, or give another --output")
+    check_target(target)
     private_mounts()
     failed: list[tuple[DiskFinding, str]] = []
     inside = [finding for finding in before.findings if finding.rule in IN_GUEST and finding.mendable]
@@ -94,6 +93,14 @@ def mend(
         (work / "disk.vhd").rename(target)
     after = inspect_disk(target, wanted=wanted)
     return Mended(target, mended_of(before.findings, after.findings), tuple(failed), after)
+
+
+def check_target(target: Path) -> None:
+    """Whether a copy can be written there. Raises BuildError: "output-exists", "output-folder"."""
+    if target.exists() or target.is_symlink():
+        raise BuildError(f"{target} exists already", code="output-exists", hint="remove it, or give another --output")
+    if not target.parent.is_dir():
+        raise BuildError(f"there is no folder {target.parent}", code="output-folder", hint="make it first")
 
 
 def mended_of(before: Sequence[DiskFinding], after: Sequence[DiskFinding]) -> tuple[DiskFinding, ...]:

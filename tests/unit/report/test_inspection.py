@@ -50,6 +50,11 @@ def test_text_of_a_mended_copy() -> None:
     ]
 
 
+def test_text_of_a_copy_with_nothing_mended() -> None:
+    mended = Mended(Path("out.vhd"), (), (), Inspection("out.vhd", {}, (SSH,)))
+    assert "out.vhd: a copy; nothing was mended" in as_text(FOUND, mended).splitlines()
+
+
 @pytest.mark.parametrize(
     ("findings", "left_out", "verdict"),
     [

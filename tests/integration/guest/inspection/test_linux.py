@@ -213,3 +213,5 @@ def test_an_output_that_exists_is_left_alone(
     assert "output-exists" in capsys.readouterr().err
     assert target.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [target]
+    assert invoke(["inspect", str(broken_debian), "--fix", "--output", str(tmp_path / "gone/x.vhd")]) == 1
+    assert f"error[output-folder]: there is no folder {tmp_path / 'gone'}" in capsys.readouterr().err
