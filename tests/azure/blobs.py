@@ -155,6 +155,12 @@ class Blobs:
             self._grants[unique] = container, blob
             return container, blob
 
+    def content(self, resource: Resource, target: Path) -> None:
+        """What an uploaded disk holds, without the footer, as a file."""
+        container, blob = self._blob(resource, "disk")
+        data = self.request("GET", f"{container}/{blob}")
+        target.write_bytes(data[:-FOOTER])
+
     def text_blob(self, name: str, text: str) -> str:
         """A block blob with that text, and a URL to read it: a VM's console."""
         container = f"bootdiagnostics-{name}"[:63]

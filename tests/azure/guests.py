@@ -206,8 +206,9 @@ class Guests:
         user: str = "",
         timeout: float = 0,
         on_output: Callable[[str, str], None] = lambda _stream, _text: None,
+        devices: Mapping[str, Path] | None = None,
     ) -> Finished:
-        """Runs a script for real; `on_output(stream, text)` sees its output as it comes."""
+        """Runs a script for real; `on_output(stream, text)` sees its output as it comes. `devices` are seen in /dev."""
         for program, text in {**packages.programs(tree.os_name), **self.programs}.items():
             path = tree.path / "local/sbin" / program
             path.write_text(text, encoding="utf-8")
@@ -221,6 +222,7 @@ class Guests:
         place = command.index("--chdir")
         given = [part for key, value in (variables or {}).items() for part in ("--setenv", key, value)]
         process = subprocess.Popen(
+        given += [part for key, path in (devices or {}).items() for part in ("--ro-bind", str(path), f"/dev/{key}")]
             [*command[:place], *given, *command[place:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.errors import BuildError
 from builder.machines.azure import scripts
 from builder.machines.azure.facts import read_facts
 from builder.machines.azure.output import Ending, Output, ending, unpacked, whole_lines, window
+from builder.machines.azure.resolved import MOST_FILES
 from builder.machines.azure.run_commands import RunCommands, Started, View
 from builder.model.run import GuestFacts, GuestScript
+from builder.model.spec import MIB
 from builder.process import TAIL_LINES
 
-MIB = 1024 * 1024
-# Beyond these, files are not held in the guest's memory, and are too many run commands
+if TYPE_CHECKING:
+    from builder.machines.azure.cargo import Carrier
+
+# Beyond this, files are not held in the guest's memory
 IN_MEMORY = 8 * MIB
-MOST_FILES = 16 * MIB
+# Seconds that a guest may take to find its files' disk, and bytes a second of its unpacking, on the slowest disk
+UNPACK_SECONDS, UNPACK_SPEED = 180, 5 * MIB
 # Run commands at once while files go in or output comes out; Azure runs 25 in a VM
 AT_ONCE = 8
 # More than so many show is left out of the log: Azure allows a VM a command each 15 seconds
@@ -29,11 +36,12 @@ SHELL_HINTS = {
 
 
 class AzureGuest:
-    """The system of one running VM."""
+    """The system of one running VM. `carrier` brings what is too large for run commands."""
 
-    def __init__(self, commands: RunCommands, family: str) -> None:
+    def __init__(self, commands: RunCommands, family: str, carrier: Carrier | None = None) -> None:
         self.commands = commands
         self.family = family
+        self.carrier = carrier
         self._numbers = count(1)
         self._facts: GuestFacts | None = None
 
@@ -63,17 +71,15 @@ class AzureGuest:
         """The text and the protected parameters of the run command for a script, and its folder; brings its files."""
         windows = self.family == "windows"
         files = scripts.with_text(script)
-        if scripts.size_of(files) > MOST_FILES:
-            raise BuildError(
-                f"the step's files have more than {MOST_FILES // MIB} MiB together, too much to go by run commands",
-                code="files-too-large",
-                hint="have a script fetch them in the guest, from a storage account by the VM's identity for example",
-            )
-        payload = scripts.pack(files, windows=windows)
         number = next(self._numbers)
-        small = sum(map(len, payload.pieces)) <= IN_MEMORY
-        folder = f"Temp\\build-{number}" if windows else f"{'/run' if small else '/var/tmp'}/build-{number}"
-        self._stage(payload, folder)
+        if scripts.size_of(files) > MOST_FILES:
+            payload, folder = scripts.Payload(), f"/var/tmp/build-{number}"
+            self._stage_by_disk(files, folder)
+        else:
+            payload = scripts.pack(files, windows=windows)
+            small = sum(map(len, payload.pieces)) <= IN_MEMORY
+            folder = f"Temp\\build-{number}" if windows else f"{'/run' if small else '/var/tmp'}/build-{number}"
+            self._stage(payload, folder)
         text = (
             scripts.windows_script(script, folder, payload)
             if windows
@@ -153,9 +159,21 @@ class AzureGuest:
             numbers = range(first, min(first + AT_ONCE, len(payload.pieces)))
             self._all([render(folder, number, payload.pieces[number]) for number in numbers])
 
-    def _all(self, texts: list[str]) -> list[View]:
+    def _stage_by_disk(self, files: Mapping[str, bytes | Path], folder: str) -> None:
+        """Bring files that are too large for run commands."""
+        if self.family == "windows" or self.carrier is None:
+            raise BuildError(
+                f"the step's files have more than {MOST_FILES // MIB} MiB together, too much to go by run commands",
+                code="files-too-large",
+                hint="have a script fetch them in the guest, from a storage account by the VM's identity for example",
+            )
+        with self.carrier.brought(files) as cargo:
+            text = scripts.linux_cargo(folder, cargo.mark, cargo.sha256, cargo.size)
+            self._all([text], UNPACK_SECONDS + scripts.size_of(files) / UNPACK_SPEED)
+
+    def _all(self, texts: list[str], seconds: float = 120) -> list[View]:
         """Run several small commands at once. Raises BuildError when one fails."""
-        started = [self.start(text, {}, 120) for text in texts]
+        started = [self.start(text, {}, seconds) for text in texts]
         views = []
         for command in started:
             views.append(self.commands.follow(command, lambda view: None))

@@ -16,6 +16,7 @@ from builder.machines.azure.reading import Reader
 from builder.machines.azure.resolved import ResolvedMachine, ResolvedSource
 from builder.machines.azure.rules import blocker
 from builder.machines.azure.sources.base import region
+from builder.machines.azure.step_checks import STEP_CHECKS, large_steps
 from builder.machines.azure.wanted import network_of
 from builder.model.observed import Blocker
 from builder.model.spec import MIB, ImageSpec, KeyPath
@@ -44,6 +45,8 @@ class Checked:
     def needs(self) -> sizes.Needs:
         """What the VM needs of its size."""
         brought = len(self.source.data_disks) if self.source is not None else 0
+        # Their files come on one
+        cargo = 1 if self.image.os.family == "linux" and large_steps(self.image) else 0
         return sizes.Needs(
             location=self.machine.location,
             generation=self.image.os.generation,
@@ -51,7 +54,7 @@ class Checked:
             security=self.machine.security.type,
             controller=self.machine.controller,
             zone=self.machine.zone,
-            data_disks=brought + len(self.image.disks.data),
+            data_disks=brought + len(self.image.disks.data) + cargo,
             premium=self.machine.os_disk_type.startswith("Premium"),
             encryption_at_host=self.machine.encryption_at_host,
             accelerated_networking=self.machine.accelerated_networking,
@@ -287,6 +290,7 @@ CHECKS: tuple[Check, ...] = (
     check_encryption_set,
     check_identities,
     check_sizes,
+    *STEP_CHECKS,
 )
 
 

@@ -53,6 +53,24 @@ what a spec says, and can't be applied.
 `machine.azure.location`, where it is written. Else the region of the subnet, of the source, of the destination (its
 `location`, the gallery's own, the first of its `regions`), of the resource group, of the source's gallery: the first
 that tells.
+
+## What goes into the VM, and what comes out
+
+Everything goes by managed run commands: nothing listens in the VM, and nobody logs in. The text of a run command can be
+read by whoever may read the VM; secrets go beside it, as protected parameters.
+
+- Files of a step, and scripts of more than 64 KiB, go in pieces by run commands, up to 16 MiB together.
+- More of them go, on Linux, as a disk: it is uploaded, attached to the VM at a free LUN, unpacked in the guest, taken
+  off and deleted. That needs no storage account and no role beyond those for VMs and disks. It needs room for one more
+  data disk on the VM, and a network of this host that reaches the upload addresses of managed disks
+  (`*.blob.storage.azure.net`). A policy that forbids disks with public network access stands in its way.
+- On Windows 16 MiB are the limit; a plan says so. A script of yours can fetch more.
+- Of a script's output Azure shows the last 4 KiB at each look; the rest is asked for afterwards. Where that is too
+  much, the log says how much was left out. It has whole lines alone.
+
+Secrets of `keyVault` are read by the signed-in identity, with the role Key Vault Secrets User, when `build apply` needs
+them: once before anything is made, to see that they can be had, and again when their step runs. A token is sent to
+vaults of the cloud that it is for, and nowhere else.
 """
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
+from builder.model.spec import MIB
+
 # The kinds of the steps that the Azure machine has of its own. What begins with "source." is told as a source in plans
 SOURCE = "source.azure"
 DISKS = "azure.disks"
@@ -22,6 +24,8 @@ STANDARD = "Standard"
 TRUSTED_LAUNCH = "TrustedLaunch"
 CONFIDENTIAL = "ConfidentialVM"
 SECURITY_TYPES = (STANDARD, TRUSTED_LAUNCH, CONFIDENTIAL)
+# Bytes of files that a step may have on Windows; on Linux, more of them go as a disk instead of by run commands
+MOST_FILES = 16 * MIB
 
 Origin = Literal["image", "disk", "snapshot", "blob"]
 

@@ -28,6 +28,8 @@ HOST_ENCRYPTION = "Encryption at host"
 HYBRID = "Azure Hybrid Benefit"
 WINDOWS_CLIENT = "Deploy Windows 11 on Azure"
 SPOT = "Use Azure Spot Virtual Machines"
+RUN_COMMANDS = "Run scripts in a Windows VM by using managed Run Commands"
+VAULTS = "Azure Key Vault developer's guide"
 ZONES = "Azure regions with availability zones"
 # Of a rule that holds for every source: stated by the page about sources of that kind
 OF_SOURCE = "the page about such sources"
@@ -94,6 +96,13 @@ _ROWS = (
     Rule("licence-client", "Windows client images of the Marketplace need the licence type Windows_Client.",
          WINDOWS_CLIENT, "with multitenant hosting rights, write `licenseType: Windows_Client` in `machine.azure`"),
     Rule("licence-system", "A licence type is for one operating system.", HYBRID),
+    Rule("files-too-large", "On Windows, the files of one step have at most 16 MiB together.", RUN_COMMANDS,
+         "have a script fetch them in the guest, from a storage account by the VM's identity for example"),
+    Rule("vault-address", "A secret is in a key vault of the cloud that one is signed in to.", VAULTS),
+    Rule("verify-windows", "`verify: deep` is for Linux.", GENERALIZE,
+         "leave `verify` out: a build ends when Sysprep has not sealed the machine"),
+    Rule("verify-specialized", "`verify: deep` looks for what generalizing leaves.", GENERALIZE,
+         "leave `verify` out"),
     Rule("disk-shrinks", "A disk can grow, not shrink.", DISKS),
     Rule("lun-taken", "Each LUN holds one disk.", DISKS),
     Rule("location", "A build VM is in one region.", NETWORK, "write `location` in `machine.azure`"),

@@ -6,14 +6,17 @@ The text of a run command can be read by whoever may read the VM: secrets go bes
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
+import os
 import shlex
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from builder.model.run import GuestScript
 
@@ -78,16 +81,25 @@ def _each(files: Mapping[str, bytes | Path]) -> Iterator[tuple[str, bytes | Path
             yield name, content
 
 
+def write_tar(files: Mapping[str, bytes | Path], target: BinaryIO, *, level: int) -> None:
+    """Write files and folders as a tar.gz, the same bytes each time. `level` is gzip's: 1 is fast, 9 is small."""
+    with (
+        gzip.GzipFile("", "wb", level, target, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as archive,
+    ):
+        for name, content in _each(files):
+            opened: BinaryIO = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+            with opened as file:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content) if isinstance(content, bytes) else os.fstat(file.fileno()).st_size
+                executable = isinstance(content, Path) and content.stat().st_mode & 0o100
+                entry.mode = 0o555 if executable else 0o444
+                archive.addfile(entry, file)
+
+
 def _tar(files: Mapping[str, bytes | Path]) -> bytes:
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w:gz", compresslevel=6) as archive:
-        for name, content in _each(files):
-            data = content if isinstance(content, bytes) else content.read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            executable = isinstance(content, Path) and content.stat().st_mode & 0o100
-            entry.mode = 0o555 if executable else 0o444
-            archive.addfile(entry, io.BytesIO(data))
+    write_tar(files, target, level=6)
     return target.getvalue()
 
 
@@ -155,6 +167,12 @@ def linux_piece(work: str, number: int, piece: str) -> str:
     """Brings one piece of a payload."""
     folder = shlex.quote(work)
     return f"umask 077\nmkdir -p -- {folder}\n" + here(f"cat > {folder}/piece-{number}", piece) + "\n"
+
+
+def linux_cargo(work: str, mark: str, sha256: str, size: int) -> str:
+    """Unpacks the archive of a disk that begins with `mark`, for a script that has `work` as its folder."""
+    text = (TEMPLATES / "cargo.sh").read_text(encoding="utf-8")
+    return f"set -- {shlex.join([work, mark, sha256, str(size)])}\n{text}"
 
 
 def linux_window(work: str, start: int, length: int, begin: int) -> str:

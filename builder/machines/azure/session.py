@@ -11,6 +11,7 @@ from builder.azure.ids import ResourceId
 from builder.errors import BuildError
 from builder.events import Warned
 from builder.machines.azure import checkpoints
+from builder.machines.azure.cargo import Carrier
 from builder.machines.azure.checkpoints import Keeper
 from builder.machines.azure.cleanup import remove_from_group
 from builder.machines.azure.guest import AzureGuest
@@ -143,7 +144,8 @@ class AzureSession:
     def guest_of(self, vm: Vm) -> AzureGuest:
         """The system inside a VM."""
         commands = RunCommands(self.azure, self.run, vm.id, vm.location, vm.check_there)
-        return AzureGuest(commands, self.image.os.family)
+        carrier = Carrier(self.provisioner_made, vm, self.store.work)
+        return AzureGuest(commands, self.image.os.family, carrier)
 
     def warn(self, message: str, code: str) -> None:
         """Tell a person what doesn't stop the run."""

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.azure.answers import Answer, ArmError, Call, Json, bad_request, conflict, copy, without_nulls
@@ -118,17 +119,33 @@ def start(call: Call, machine: Resource, name: str, given: Json) -> Command:
     assert facts.tree is not None
     tree = facts.tree
     variables, arguments = _parameters(given)
+    devices = uploaded_disks(call, machine)
 
     def run() -> None:
         command.result = guests.run(
             tree, script, name=name, arguments=arguments, variables=variables, user=given.get("runAsUser", ""),
-            timeout=given.get("timeoutInSeconds", 0), on_output=heard,
+            timeout=given.get("timeoutInSeconds", 0), devices=devices, on_output=heard,
         )  # fmt: skip
 
     command.seconds = call.cloud.seconds("script")
     command.thread = threading.Thread(target=run, daemon=True)
     command.thread.start()
     return command
+
+
+def uploaded_disks(call: Call, machine: Resource) -> dict[str, Path]:
+    """The data disks of a VM whose bytes somebody uploaded, as files, by the names of their devices."""
+    found: dict[str, Path] = {}
+    for letter, entry in zip("cdefghij", machine.properties["storageProfile"]["dataDisks"], strict=False):
+        disk = call.cloud.state.find(entry["managedDisk"].get("id", ""))
+        if disk is None or call.cloud.blobs is None or disk.properties["creationData"]["createOption"] != "Upload":
+            continue
+        path = disk.hidden.get("content")
+        if path is None:
+            path = disk.hidden["content"] = call.cloud.guests.folder() / "content"
+            call.cloud.blobs.content(disk, path)
+        found[f"sd{letter}"] = path
+    return found
 
 
 def _script(source: Json) -> str:

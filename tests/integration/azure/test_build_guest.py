@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,28 @@ def test_a_long_script_arrives_and_runs(azure: Simulator, build: Build) -> None:
     assert max(len(body["properties"]["source"]["script"]) for body in sent) < 200 * 1024
     tree = azure.resource("images/web/versions/1.0.0").hidden["facts"].tree
     assert tree.text("/etc/sum").split()[0] == hashlib.sha256(script.encode()).hexdigest()
+
+
+def test_files_of_any_size_arrive(azure_with_blobs: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a disk of their own: uploaded, attached, read, and removed; without a storage account of anybody's."""
+    azure = azure_with_blobs
+    build = Build(tmp_path, azure, monkeypatch)
+    content = random.Random(5).randbytes((17 << 20) + 5)
+    (build.root / "large").write_bytes(content)
+    build.write("prepare:\n  - files: [{path: /opt/large, source: large}]\n  - run: echo done > /etc/done\n")
+    build.apply()
+    tree = azure.resource("images/web/versions/1.0.0").hidden["facts"].tree
+    assert (tree.path / "opt/large").read_bytes() == content
+    assert tree.text("/etc/done") == "done\n"
+    assert [path.name for path in (tree.path / "var/tmp").iterdir()] == []
+    attached = [
+        [disk["lun"] for disk in pair.request_body["properties"]["storageProfile"]["dataDisks"]]
+        for pair in azure.traffic.pairs
+        if pair.operation == "PATCH Microsoft.Compute/virtualMachines"
+    ]
+    assert attached == [[0], []]
+    commands = [pair for pair in azure.traffic.pairs if pair.method == "PUT" and "/runCommands/" in pair.url]
+    assert len(commands) < 12
+    azure.clock.advance(600)
+    assert not list(azure.state.of_type("Microsoft.Compute/disks"))
+    assert not list((build.root / ".build/work").iterdir())

@@ -41,6 +41,10 @@ def only(facts: MachineFacts) -> Blocker:
 
 WEST = "location: westeurope, "
 NVME = "Standard_D2s_v6"
+WINDOWS = {
+    "system": "family: windows",
+    "source": "marketplace: {publisher: MicrosoftWindowsServer, offer: WindowsServer, sku: 2022-datacenter-g2}",
+}
 # The spec's machine, what else of the spec, and the rule that it breaks
 BROKEN: tuple[tuple[str, dict[str, str], str, str], ...] = (
     ("size: Standard_X9_v9", {}, "size-offered", "is not offered in westeurope"),
@@ -70,7 +74,31 @@ BROKEN: tuple[tuple[str, dict[str, str], str, str], ...] = (
     ("", {"more": "disks: {os: {size: 8GiB}}"}, "disk-shrinks", "has 30720 MiB, the spec asks for 8192 MiB"),
     ("resourceGroup: nowhere", {}, "group-missing", "there is no resource group nowhere"),
     ("licenseType: SLES_BYOS", {}, "licence-system", "is no licence for Debian"),
+    ("", {"more": "prepare: [{run: {command: ls, secrets: {T: {keyVault: 'https://a.example.com/secrets/t'}}}}]"},
+     "vault-address", "a.example.com is no vault of Simulated"),
+    ("verify: deep", {"more": "generalize: false"}, "verify-specialized", "keeps its machine's identity"),
+    ("verify: deep", WINDOWS, "verify-windows", "is asked of the machine itself"),
 )  # fmt: skip
+
+
+def test_files_that_are_too_large_for_windows(world: World, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    with (tmp_path / "project/large").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    more = "prepare:\n  - files: [{path: 'C:\\large', source: large}]"
+    found = only(look(world, tmp_path, spec(WEST, **WINDOWS, more=more)))
+    assert (found.code, found.place.line) == ("files-too-large", 7)
+    assert "the files of this step have 17 MiB together" in found.message
+
+
+def test_large_files_take_a_place_among_the_data_disks(world: World, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    with (tmp_path / "project/large").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    disks = "disks: {data: [" + ", ".join(f"{{lun: {lun}, size: 8GiB}}" for lun in range(4)) + "]}\n"
+    more = disks + "prepare:\n  - files: [{path: /opt/large, source: large}]"
+    found = only(look(world, tmp_path, spec(WEST + "size: Standard_D2s_v5", more=more)))
+    assert (found.code, "takes 4 data disks, not 5" in found.message) == ("size-data-disks", True), found
 
 
 def test_each_broken_rule_is_said(world: World, tmp_path: Path) -> None:
