@@ -15,8 +15,9 @@ from builder.errors import BuildError
 SHOWN_BYTES = 4096
 # Cut in the midst of a letter, Azure shows none of it: up to three bytes less
 LONGEST_LETTER = 3
-# So many bytes alike are no chance: two looks that have fewer in common may have a gap between them
-SHORTEST_OVERLAP = 64
+# So many bytes alike are no chance, nor one text in lines that differ otherwise: between two looks that have fewer in
+# common there may be a gap
+SHORTEST_OVERLAP = 1024
 _ENDED = re.compile(r"^build: ended (-?\d+) (yes|no) (\d+) ?([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
 _WINDOW = re.compile(r"^build: window (\d+) ([A-Za-z0-9+/=]*)\s*$", re.MULTILINE)
 

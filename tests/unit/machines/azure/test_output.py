@@ -6,7 +6,7 @@ import base64
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder.errors import BuildError
@@ -63,6 +63,7 @@ def test_packed_output_comes_in_pieces() -> None:
 SECRET = "".join(f"{number:04}" for number in range(101))
 
 
+@example(7788, 0, [65, 7787])
 @given(st.integers(1, 9000), st.integers(0, 9000), st.lists(st.integers(0, 20_000), max_size=4))
 def test_no_line_is_told_in_part_where_output_is_left_out(start: int, left: int, looks: list[int]) -> None:
     lines = [f"{number * 7919 % 10007} {SECRET}" for number in range(40)]
