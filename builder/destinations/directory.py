@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from builder.disk.vhd import FOOTER_SIZE
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
 from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits
@@ -157,7 +158,7 @@ def _shown(path: Path, image: ImageSpec) -> str:
 
 
 def _read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a version, or None for a folder that isn't ours: it is shown as foreign and left alone."""
+    """The manifest of a version, or None for a folder that isn't ours or lacks a disk: shown so, and left alone."""
     try:
         data = json.loads((folder / MANIFEST_FILE).read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -165,9 +166,14 @@ def _read_manifest(folder: Path) -> Manifest | None:
     if not isinstance(data, dict) or "format_version" not in data:
         return None
     try:
-        return Manifest.from_dict(data)
+        manifest = Manifest.from_dict(data)
     except (KeyError, TypeError):
         return None
+    return manifest if all(_is_whole(folder / disk.file, disk.size) for disk in manifest.disks) else None
+
+
+def _is_whole(vhd: Path, size: int) -> bool:
+    return vhd.is_file() and vhd.stat().st_size == size + FOOTER_SIZE
 
 
 def _folder(step: Step, context: StepContext) -> Path:

@@ -11,7 +11,7 @@ from builder.errors import Place
 from builder.model.artifact import Manifest
 
 # What is said of a version without a manifest that can be understood
-FOREIGN = "not made by build, or its manifest is damaged"
+FOREIGN = "not made by build, or is damaged"
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ class LocalSession:
             disks = [self.disk(name) for name, _ in self.disks]
             self.system = self._system_stack.enter_context(opened_system(disks, folder=self.work, writable=True))
             self._check_architecture(self.system)
+            self._check_distribution(self.system)
             self._warn(self.system.notes)
         return self.system
 
@@ -222,6 +223,22 @@ class LocalSession:
                 where=self.run.image.place("source"),
                 hint=f"build it on a host of {system.architecture}, or with machine azure",
             )
+
+    def _check_distribution(self, system: OpenedSystem) -> None:
+        """Steps, generalize and destinations go by what the spec says: it has to be what is on the disk."""
+        found = system.os_release
+        number, name = found.get("VERSION_ID", ""), found.get("VERSION_CODENAME", "")
+        # A release is written as number, as its major number, or as code name
+        there = {"distribution": [found.get("ID", "")], "release": [number, number.partition(".")[0], name]}
+        for key, texts in there.items():
+            wanted = getattr(self.run.image.os, key)
+            if wanted and any(texts) and wanted.lower() not in map(str.lower, texts):
+                raise BuildError(
+                    f"the disk holds {found.get('PRETTY_NAME') or ' '.join(texts)}; the spec says {key} {wanted}",
+                    code="wrong-system",
+                    where=self.run.image.place("os", key),
+                    hint=f'write `{key}: "{next(filter(None, texts))}"`, or name another source',
+                )
 
     def adopt(self, digest: str) -> tuple[Artifact, Inventory]:
         """The artifact that an earlier run captured and did not publish."""

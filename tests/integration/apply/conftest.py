@@ -128,7 +128,7 @@ class Project:
 
 SPEC = """\
 name: tiny
-os: {family: linux, distribution: other, architecture: x64, generation: 1}
+os: {family: linux, distribution: tiny, architecture: x64, generation: 1}
 source:
   file: {path: tiny.raw}
 prepare:

@@ -250,7 +250,7 @@ def test_a_vm_image_has_its_data_disks(project: Project) -> None:
 def test_an_image_stands_on_another(project: Project) -> None:
     project.write(
         "app.image.yaml",
-        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "name: app\nos: {family: linux, distribution: tiny, generation: 1}\nsource: {image: tiny}\n"
         "prepare:\n  - run: test -f /etc/last && echo app > /etc/app\npublish: {to: [{directory: {path: gallery}}]}\n",
     )
     result = project.apply()
@@ -435,12 +435,36 @@ def test_a_damaged_version_is_no_base(project: Project) -> None:
         disk.write(b"damage")
     project.write(
         "app.image.yaml",
-        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "name: app\nos: {family: linux, distribution: tiny, generation: 1}\nsource: {image: tiny}\n"
         "prepare:\n  - run: echo app > /etc/app\npublish: {to: [{directory: {path: gallery}}]}\n",
     )
     result = project.apply("app")
     assert result.code == 1
     assert "changed" in result.err
+
+
+def test_a_version_without_its_disk_is_no_version(project: Project) -> None:
+    assert project.apply().code == 0
+    (project.root / "gallery/tiny/1.0.0/os.vhd").unlink()
+    result = project.apply()
+    assert (result.code, project.versions()) == (0, ["1.0.0", "1.0.1"])
+    assert "or is damaged" in project.build("show", "tiny").out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("distribution: debian", "spec says distribution debian"),
+        ('distribution: tiny, release: "2"', "spec says release 2"),
+    ],
+)
+def test_another_system_than_the_spec_says(project: Project, wrong: str, said: str) -> None:
+    spec = project.root / "tiny.image.yaml"
+    spec.write_text(spec.read_text().replace("distribution: tiny", wrong))
+    result = project.apply()
+    assert result.code == 1
+    assert said in result.err
+    assert not project.versions()
 
 
 def test_nested_data_disks_are_mounted_parents_first(project: Project) -> None:
@@ -464,7 +488,7 @@ def test_an_os_image_of_a_machine_with_data_disks_is_refused(project: Project) -
     spec.write_text(spec.read_text().replace("prepare:\n", f"{disks}prepare:\n"))
     project.write(
         "app.image.yaml",
-        "name: app\nos: {family: linux, distribution: other, generation: 1}\nsource: {image: tiny}\n"
+        "name: app\nos: {family: linux, distribution: tiny, generation: 1}\nsource: {image: tiny}\n"
         "prepare:\n  - run: echo x > /data/important\ncapture: {kind: osImage}\n"
         "publish: {to: [{directory: {path: gallery}}]}\n",
     )

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from builder.apply.manifests import recorded_step
 from builder.cli.planning import PlanRequest, make_plan
+from builder.disk.vhd import FOOTER_SIZE
 from builder.model.artifact import Inventory, Manifest, ManifestDisk
 from builder.model.hardware import host_architecture
 from builder.model.plan import Action
 from builder.records.files import write_json
 
+DISK_SIZE = 30 * 1024**3
 WEB = """\
 name: web
 os: {family: linux, distribution: debian, release: "12"}
@@ -82,7 +84,10 @@ def publish_all(root: Path) -> None:
             generation=2,
             source={},
             steps=steps,
-            disks=(ManifestDisk("os.vhd", None, 30 * 1024**3, "sha256:" + "ab" * 32, 1024**3),),
+            disks=(ManifestDisk("os.vhd", None, DISK_SIZE, "sha256:" + "ab" * 32, 1024**3),),
             recorded_inventory=Inventory().as_dict(),
         )
-        write_json(root / "gallery" / image.image / str(image.version) / "manifest.json", manifest.as_dict())
+        folder = root / "gallery" / image.image / str(image.version)
+        write_json(folder / "manifest.json", manifest.as_dict())
+        with (folder / "os.vhd").open("wb") as disk:
+            disk.truncate(DISK_SIZE + FOOTER_SIZE)
