@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 # What must not be sent twice where an answer was lost: a script would run twice
 _ONCE = ("virtualmachines/runcommands", "virtualmachines/runcommand")
-# What isn't begun again after it failed: these are to be deleted first
-_NOT_RESTARTED = (*_ONCE, "galleries/images/versions")
+# What isn't begun again after it failed: these are to be deleted first. A VM that failed stands there switched off, and
+# another PUT leaves it so
+_NOT_RESTARTED = (*_ONCE, "galleries/images/versions", "put microsoft.compute/virtualmachines")
 # A 404 that speaks of something else than the resource
 _NOT_ABSENT = ("SubscriptionNotFound", "InvalidResourceType", "InvalidResourceNamespace")
 _VERBS = {"GET": "read", "PUT": "make", "PATCH": "change", "DELETE": "delete"}
@@ -166,7 +167,7 @@ class Azure:
         operation = f"{method} {id.kind}/{action}" if action else f"{method} {id.kind}"
         kind = operation.partition(" ")[2].lower()
         twice = method in ("PATCH", "DELETE") or not kind.endswith(_ONCE)
-        again = not kind.endswith(_NOT_RESTARTED)
+        again = not operation.lower().endswith(_NOT_RESTARTED)
         url = self._pipeline.address(path, pinned(id.kind), query)
         request = Request(method, url, operation, doing, body, id.subscription, twice)
         reading = self._reading(id)

@@ -20,6 +20,7 @@ from tests.azure.blobs import Blobs
 from tests.azure.clock import Clock
 from tests.azure.cloud import SUBSCRIPTION, TENANT, Cloud, Dropped, Request
 from tests.azure.guests import Guests
+from tests.azure.kinds.machine_power import set_power
 from tests.azure.state import Resource
 
 
@@ -156,7 +157,7 @@ class Simulator:
         """Takes a spot VM away, as Azure does when it needs the place: deallocated, without a word."""
         machine = self.resource(tail)
         with self.cloud.lock:
-            machine.hidden.update(power="deallocated", agent=False)
+            set_power(self.cloud, machine, "deallocated")
 
 
 class Server(ThreadingHTTPServer):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,8 +182,28 @@ def _of(tags: Mapping[str, str], run: str, image: str) -> bool:
 
 
 def _in_order(azure: Azure, ids: list[ResourceId]) -> None:
-    """The last row need not be waited for: nothing stands on it."""
+    """The last rows need not be waited for: nothing stands on them. What can't be removed is in no other's way.
+
+    Raises AzureError in the end, with all that Azure refused.
+    """
+    refused: list[AzureError] = []
     for number, row in enumerate(ORDER, 1):
-        operations = [azure.delete(id) for id in ids if any(_is(id, kind) for kind in row)]
+        operations = []
+        for id in ids:
+            if any(_is(id, kind) for kind in row):
+                with _collected(refused):
+                    operations.append(azure.delete(id))
         if number < len(ORDER) - 1:
-            wait_all(operations)
+            with _collected(refused):
+                wait_all(operations)
+    if refused:
+        raise AzureError("; ".join(error.message for error in refused), azure_code=refused[0].azure_code,
+                         status=refused[0].status, remedy=refused[0].remedy, hint=refused[0].hint)  # fmt: skip
+
+
+@contextmanager
+def _collected(refused: list[AzureError]) -> Iterator[None]:
+    try:
+        yield
+    except AzureError as error:
+        refused.append(error)

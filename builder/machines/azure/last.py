@@ -64,7 +64,7 @@ class LastGuest:
         def seen(view: View) -> bool:
             tell(output.look(view.output))
             late = clock.now() - began > seconds + OFF_SECONDS
-            return late or self._vm.power() == "stopped"
+            return late or self._is_off()
 
         view = self._guest.commands.follow(self._guest.start(text, sealed, seconds), seen, last=True)
         end = ending(view.output)
@@ -83,11 +83,19 @@ class LastGuest:
         check = self._check or GuestScript(":\n")
         return _function("check", check) + _function("again", script) + _template("last")
 
+    def _is_off(self) -> bool:
+        """Whether the guest has switched itself off. Raises MachineLost or BuildError when that was Azure's doing."""
+        power = self._vm.power()
+        if power.startswith("dealloc"):
+            self._vm.check_there()
+        self._vm.is_off = power == "stopped"
+        return self._vm.is_off
+
     def _wait_off(self, deadline: float, tail: list[str]) -> None:
         """Wait until the guest has switched itself off. Raises BuildError with the console's tail."""
         clock = self._vm.azure.clock
         began = clock.now()
-        while self._vm.power() != "stopped":
+        while not self._is_off():
             self._vm.run.check_stop()
             if clock.now() >= deadline:
                 raise BuildError(

@@ -26,7 +26,8 @@ def start_network(azure: Azure, names: Names, machine: ResolvedMachine, tags: Js
     closed: Json = {"securityRules": [_nothing_in()]}
     space: Json = {
         "addressSpace": {"addressPrefixes": [SPACE]},
-        "subnets": [{"name": SUBNET, "properties": {"addressPrefix": SPACE}}],
+        # Azure's newer default is a private subnet, in which no package could be fetched
+        "subnets": [{"name": SUBNET, "properties": {"addressPrefix": SPACE, "defaultOutboundAccess": True}}],
     }
     return [
         azure.put(names.network("networkSecurityGroups", "nsg"), {**base, "properties": closed}),

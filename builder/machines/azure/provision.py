@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from builder.azure import tags as tag
 from builder.azure.connection import Azure
-from builder.azure.errors import AzureError
+from builder.azure.errors import AzureError, Remedy
 from builder.azure.ids import ResourceId
 from builder.azure.operations import Operation, wait_all
 from builder.machines.azure.bodies import NewDisk, VmParts, disk_body, gib, snapshot_body, vm_body
 from builder.machines.azure.names import Names, disk_word
 from builder.machines.azure.network import interface_id, start_interface, start_network
 from builder.machines.azure.resolved import ResolvedMachine, ResolvedSource, SourceDisk
-from builder.machines.azure.vm import Vm
+from builder.machines.azure.vm import OPERATION_SECONDS, Vm, console_of
 from builder.model.run import Run
 from builder.model.spec import DisksSpec
 
@@ -29,6 +30,12 @@ _NO_ROOM = re.compile(
     re.IGNORECASE,
 )
 _QUOTA = re.compile("quota|exceeding approved", re.IGNORECASE)
+# The guest of a new VM gave no sign of life, or Azure heard none: sometimes it does at the next start
+_NOT_STARTED = re.compile("OSProvisioning(TimedOut|InternalError)", re.IGNORECASE)
+# How often a VM is made anew that failed through no fault of its size's
+FAULTS_TAKEN = 2
+# Copies of disks, and snapshots, may have terabytes to go through
+COPY_SECONDS = 4 * 3600.0
 
 
 class Provisioner:
@@ -42,17 +49,17 @@ class Provisioner:
         # The first size that could be had; what is made later begins with it
         self.size = ""
         self._network_stands = False
-        self._group_stands = False
+        self._group_begun = self._group_stands = False
 
     @property
     def group_made(self) -> bool:
-        """Whether the run has a resource group of its own by now."""
-        return self._group_stands and not self.machine.group
+        """Whether the run may have a resource group of its own by now: an answer that was lost may have made it."""
+        return self._group_begun and not self.machine.group
 
     @property
     def something_made(self) -> bool:
         """Whether anything may have been made in Azure."""
-        return self._group_stands
+        return self._group_begun
 
     def tags(self, **more: str) -> Json:
         """The tags of everything of this run: ours, and the spec's own, which policies may ask for."""
@@ -64,6 +71,7 @@ class Provisioner:
     def begin(self) -> list[Operation]:
         """Make the resource group, and begin the network; only once."""
         if not self._group_stands:
+            self._group_begun = True
             if not self.machine.group:
                 body = {"location": self.machine.location, "tags": self.tags()}
                 with self.run.effect("azure.group", resource=str(self.names.group_id)):
@@ -75,26 +83,25 @@ class Provisioner:
         with self.run.effect("azure.network", resource=str(self.names.group_id)):
             return start_network(self.azure, self.names, self.machine, self.tags())
 
-    def make(self, source: ResolvedSource, role: str, disks: DisksSpec | None = None) -> Vm:
+    def make(self, source: ResolvedSource, role: str, disks: DisksSpec | None = None, *, spot: bool = False) -> Vm:
         """A VM that starts as `source`, with the disks that the spec wants beside those it brings.
 
-        Raises AzureError, BuildError (its agent doesn't answer), Interrupted.
+        Its agent need not answer yet. `spot`: it may be of spot capacity, where the spec says so: only what can be made
+        again from a checkpoint should be. Raises AzureError, Interrupted.
         """
         stop = self.run.stop
         disks = disks or DisksSpec()
         network = self.begin()
         froms = self._snapshots(source, role)
-        wait_all([*network, *froms.values()], stop=stop)
+        wait_all([*network, *froms.values()], stop=stop, timeout=COPY_SECONDS)
         with self.run.effect("azure.interface", resource=str(interface_id(self.names, role))):
             interface = start_interface(self.azure, self.names, self.machine, self.tags(), role)
         copied = self._disks(source, role, froms, disks)
-        wait_all([interface, *copied.values()], stop=stop)
+        wait_all([interface, *copied.values()], stop=stop, timeout=COPY_SECONDS)
         held = {lun: ResourceId.parse(operation.id) for lun, operation in copied.items()}
         image = self._image(source, role, held)
         parts = self._parts(source, role, disks, {} if image and not source.reference else held, image)
-        vm = self._try_sizes(source, parts, self.names.compute("virtualMachines", role))
-        vm.wait_agent()
-        return vm
+        return self._try(source, parts, self.names.compute("virtualMachines", role), spot=spot)
 
     def _snapshots(self, source: ResolvedSource, role: str) -> dict[int | None, Operation]:
         """Snapshots of disks that somebody may be using: a copy of such a disk would be of no one moment."""
@@ -153,7 +160,7 @@ class Provisioner:
         properties = {"hyperVGeneration": f"V{source.generation}", "storageProfile": profile}
         body = {"location": self.machine.location, "tags": self.tags(), "properties": properties}
         with self.run.effect("azure.image", resource=str(id)):
-            self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop)
+            self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop, timeout=OPERATION_SECONDS)
         return {"id": str(id)}
 
     def _parts(
@@ -182,23 +189,42 @@ class Provisioner:
             custom_data=custom,
         )
 
-    def _try_sizes(self, source: ResolvedSource, parts: VmParts, id: ResourceId) -> Vm:
-        """The VM in the first size that Azure has room for. Raises the last size's error."""
-        sizes = sorted(self.machine.sizes, key=lambda size: size != self.size)
-        for number, size in enumerate(sizes, 1):
-            body = vm_body(source, self.machine, parts, size, self.tags())
+    def _try(self, source: ResolvedSource, parts: VmParts, id: ResourceId, *, spot: bool) -> Vm:
+        """The VM in the first size that Azure has room for. A VM that failed is removed before the next try.
+
+        Raises the last try's error, with what the console shows of a guest that did not start.
+        """
+        machine = self.machine if spot else replace(self.machine, spot=None)
+        sizes = sorted(machine.sizes, key=lambda size: size != self.size)
+        faults = FAULTS_TAKEN
+        while True:
+            body = vm_body(source, machine, parts, sizes[0], self.tags())
             try:
-                with self.run.effect("azure.vm", resource=str(id)):
-                    made = self.azure.put(id, body, stop=self.run.stop).wait(stop=self.run.stop)
+                made = self._made(id, body)
             except AzureError as error:
-                if not no_room(error) or number == len(sizes):
+                if no_room(error) and len(sizes) > 1:
+                    what = f"Azure has no room for {sizes.pop(0)} ({error.azure_code}): {sizes[0]} is tried"
+                elif is_passing(error) and faults:
+                    faults -= 1
+                    what = f"Azure failed to make the VM ({error.azure_code}): it is made anew"
+                else:
+                    self._add_console(error, id)
                     raise
-                self._warn(f"Azure has no room for {size} ({error.azure_code}): {sizes[number]} is tried")
-                self.azure.delete(id, stop=self.run.stop).wait(stop=self.run.stop)
+                self._warn(what)
+                self.azure.delete(id, stop=self.run.stop).wait(stop=self.run.stop, timeout=OPERATION_SECONDS)
                 continue
-            self.size = size
-            return Vm(self.azure, self.run, id, made, spot=self.machine.spot is not None)
-        raise AssertionError("a machine has at least one size")
+            self.size = sizes[0]
+            return Vm(self.azure, self.run, id, made, spot=machine.spot is not None)
+
+    def _made(self, id: ResourceId, body: Json) -> Json:
+        with self.run.effect("azure.vm", resource=str(id)):
+            operation = self.azure.put(id, body, stop=self.run.stop)
+            return operation.wait(stop=self.run.stop, timeout=OPERATION_SECONDS)
+
+    def _add_console(self, error: AzureError, id: ResourceId) -> None:
+        """The VM of a guest that did not start stands, and its console tells how far it came."""
+        if error.azure_code.lower().startswith("osprovisioning"):
+            error.detail = "\n".join(filter(None, (error.detail, console_of(self.azure, id)))) or None
 
     def _warn(self, message: str) -> None:
         from builder.events import Warned
@@ -211,6 +237,11 @@ def no_room(error: AzureError) -> bool:
     if _NO_ROOM.fullmatch(error.azure_code):
         return True
     return error.azure_code == "OperationNotAllowed" and _QUOTA.search(error.message) is not None
+
+
+def is_passing(error: AzureError) -> bool:
+    """Whether a VM failed by what another try may be spared: a fault inside Azure, a guest that was not heard of."""
+    return error.remedy is Remedy.RETRY or _NOT_STARTED.fullmatch(error.azure_code) is not None
 
 
 def from_snapshots(

@@ -16,12 +16,15 @@ from builder.azure.connection import Azure
 from builder.azure.errors import AzureError
 from builder.azure.ids import ResourceId
 from builder.events import Warned
+from builder.machines.azure.vm import Vm, agent_ready
 from builder.model.run import Run
 
 Json = dict[str, Any]
 OVER = frozenset({"Succeeded", "Failed", "TimedOut", "Canceled"})
 # Beyond a script's own limit, until Azure ends the command: for the agent to take it, and to report
 SPARE_SECONDS = 180
+# After that, until Azure is taken to have forgotten it
+GRACE_SECONDS = 300
 # From here on a look at the VM tells whether anybody is there to run the command
 LOOK_AT_VM_AFTER = 60.0
 LOOKS_AT_ONCE, LOOKS_A_SECOND, LOOKS_SPARED = 30, 0.18, 8
@@ -62,10 +65,11 @@ class View:
 
 @dataclass(frozen=True)
 class Started:
-    """A command that Azure has accepted, `since` a moment of the connection's clock."""
+    """A command that Azure has accepted, `since` a moment of the connection's clock, to end after `seconds`."""
 
     id: ResourceId
     since: float
+    seconds: float
 
 
 class Looks:
@@ -95,24 +99,23 @@ class Looks:
 
 
 class RunCommands:
-    """The run commands of one VM. `still_there` raises when the VM can't run any, and is asked now and then."""
+    """The run commands of one VM."""
 
-    def __init__(
-        self, azure: Azure, run: Run, machine: ResourceId, location: str, still_there: Callable[[], None]
-    ) -> None:
+    def __init__(self, azure: Azure, run: Run, vm: Vm) -> None:
         self.azure = azure
         self.run = run
-        self.machine = machine
-        self._location = location
-        self._still_there = still_there
+        self.vm = vm
         self._looks = Looks(azure.clock.now())
         self._standing: deque[Started] = deque()
 
     def start(self, name: str, script: str, *, seconds: float, sealed: Json | None = None) -> Started:
-        """Begin a command. `seconds` is the script's own limit, `sealed` parameters that nobody sees."""
-        id = self.machine.child("runCommands", name)
+        """Begin a command. `seconds` is the script's own limit, `sealed` parameters that nobody sees.
+
+        Raises MachineLost or BuildError when nothing runs in the VM any more.
+        """
+        id = self.vm.id.child("runCommands", name)
         body: Json = {
-            "location": self._location,
+            "location": self.vm.location,
             "properties": {
                 "source": {"script": script},
                 "asyncExecution": True,
@@ -124,15 +127,17 @@ class RunCommands:
         while len(self._standing) >= MOST_STANDING:
             self._remove(self._standing.popleft())
         began = self.azure.clock.now()
-        self.azure.put(id, body, stop=self.run.stop)
-        self._standing.append(Started(id, began))
+        with self.vm.unless_taken():
+            self.azure.put(id, body, stop=self.run.stop)
+        self._standing.append(Started(id, began, seconds))
         return self._standing[-1]
 
     def follow(self, started: Started, on_view: Callable[[View], object], *, last: bool = False) -> View:
         """Look until it has ended. `on_view` gets each look and ends the wait by returning True.
 
-        Raises Interrupted, or what `still_there` raises; then the command is removed, which ends it. With `last`
-        nothing is removed and nobody is missed: the command may end the machine.
+        Raises Interrupted, what `Vm.check_there` raises, and BuildError ("guest-unreachable") when nothing is heard of
+        it long after it had to end; then the command is removed, which ends it. With `last` nothing is removed and
+        nobody is missed: the command may end the machine.
         """
         with ExitStack() as stack:
             if not last:
@@ -155,11 +160,27 @@ class RunCommands:
             passed = now - started.since
             if view.over:
                 self._looks.ended(passed)
-            if on_view(view) or view.over:
+            if on_view(view):
+                return view
+            if view.over:
+                if not last:
+                    self._check_end(view, started)
                 return view
             if not last and now - looked >= max(LOOK_AT_VM_AFTER, passed / 4):
                 looked = now
-                self._still_there()
+                self.vm.check_there()
+            if not last and passed > started.seconds + SPARE_SECONDS + GRACE_SECONDS:
+                raise self.vm.unreachable(
+                    f"a script did not end within {started.seconds:g} s, and nothing has ended it"
+                )
+
+    def _check_end(self, view: View, started: Started) -> None:
+        """Raise when a command was ended because VM or agent are gone, and not by the script."""
+        if view.state != "Succeeded":
+            self.vm.check_there()
+        # A script that is late is ended in the guest; that Azure had to means that nobody there did
+        if view.state == "TimedOut" and not agent_ready(self.vm.view()):
+            raise self.vm.unreachable(f"within {started.seconds:g} s nothing was heard of a script any more")
 
     def _remove(self, command: Started) -> None:
         """Have a command removed, without waiting. They all go with their VM: one that stays is no harm."""

@@ -23,7 +23,7 @@ from builder.machines.azure.resolved import SECURITY_TYPES, ResolvedMachine, Res
 from builder.machines.azure.run_commands import RunCommands
 from builder.machines.azure.vm import Vm
 from builder.model.artifact import Artifact, Inventory
-from builder.model.run import Guest, GuestScript, Run
+from builder.model.run import Guest, GuestScript, MachineLost, Run
 from builder.model.spec import ImageSpec
 from builder.model.steps import Stage, Step
 from builder.records.store import Store
@@ -109,12 +109,13 @@ class AzureSession:
         return self._keeper
 
     def provision(self, source: ResolvedSource) -> Vm:
-        """Make the build VM."""
+        """Make the build VM. Raises MachineLost when Azure takes it away before it is ready."""
         self._forget_vm()
         self._source = source
-        vm = self.provisioner(source).make(source, self._role(), self.image.disks)
+        vm = self.provisioner(source).make(source, self._role(), self.image.disks, spot=True)
         vm.recover = self._recover
         self.vm = vm
+        vm.wait_agent()
         self._guest = self.guest_of(vm)
         return vm
 
@@ -132,7 +133,9 @@ class AzureSession:
 
     def second_vm(self, role: str) -> Vm:
         """Another VM of the same source, without the spec's own data disks."""
-        return self.provisioner_made.make(self.source, role)
+        vm = self.provisioner_made.make(self.source, role)
+        vm.wait_agent()
+        return vm
 
     def _role(self) -> str:
         """Each try has resources of its own: those of the one before may still be going."""
@@ -143,9 +146,8 @@ class AzureSession:
 
     def guest_of(self, vm: Vm) -> AzureGuest:
         """The system inside a VM."""
-        commands = RunCommands(self.azure, self.run, vm.id, vm.location, vm.check_there)
         carrier = Carrier(self.provisioner_made, vm, self.store.work)
-        return AzureGuest(commands, self.image.os.family, carrier)
+        return AzureGuest(RunCommands(self.azure, self.run, vm), self.image.os.family, carrier)
 
     def warn(self, message: str, code: str) -> None:
         """Tell a person what doesn't stop the run."""
@@ -168,10 +170,24 @@ class AzureSession:
             architecture=self.image.os.architecture,
         )
         self._checkpoint, self._checkpoint_digest = snapshots, digest
-        self.provision(source)
+        while True:
+            try:
+                self.provision(source)
+                return
+            except MachineLost as lost:
+                self._give_up()
+                self.warn(f"{lost.message}: it is made again", "machine-lost")
 
     def _recover(self) -> str | None:
         """Azure took the VM away: make it again from the last checkpoint, or let it begin at its source."""
+        self._give_up()
+        if self._checkpoint_digest is None:
+            return None
+        self._start(self.keeper.wait_copied(self._checkpoint), self._checkpoint_digest)
+        return self._checkpoint_digest
+
+    def _give_up(self) -> None:
+        """Let go of a VM that Azure took away. Raises BuildError when that was once too often."""
         spot = self.provisioner_made.machine.spot
         self._evictions += 1
         lost = self.vm
@@ -185,10 +201,6 @@ class AzureSession:
         if lost is not None:
             with self.run.effect("azure.vm", resource=str(lost.id), action="delete"):
                 self.azure.delete(lost.id)
-        if self._checkpoint_digest is None:
-            return None
-        self._start(self.keeper.wait_copied(self._checkpoint), self._checkpoint_digest)
-        return self._checkpoint_digest
 
     def begin(self, step: Step) -> None:
         """Prepare a step. Before the machine's identity goes, what it holds is read."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from builder.azure.errors import AzureError, Remedy
 from builder.azure.ids import ResourceId
 from builder.errors import BuildError, Interrupted
 from builder.machines.azure.guest import AzureGuest
 from builder.machines.azure.kinds import plan_of
+from builder.machines.azure.provision import no_room
 from builder.machines.azure.resolved import TEST_IDENTITY, TEST_PROVISION, TEST_RUN, ResolvedSource, SourceDisk
 from builder.machines.azure.vm import Vm
 from builder.model.run import CheckResult, GuestScript, StepContext
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 DEPLOYABLE = ("microsoft.compute/galleries/images/versions", "microsoft.compute/images")
 FIRST, SECOND = "test", "test-2"
 RUN_SECONDS = 600.0
+# What happens to a VM beside what is in it: no reason to keep the version from anybody
+NO_VERDICT = frozenset({"machine-stopped", "machine-lost"})
 # What must differ between two machines of an image: a line "name value" for each
 IDENTITY_LINUX = r"""
 echo "machine-id $(cat /etc/machine-id 2>/dev/null)"
@@ -108,6 +112,9 @@ class Reported:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, BuildError) or isinstance(error, Interrupted):
             return
+        if not is_verdict(error):
+            error.hint = "; ".join(filter(None, (error.hint, "the version is held back until its tests have run")))
+            return
         context = self._context
         if error.code != "test-failed":
             context.checks.append(CheckResult(self._step.title, False, 0.0, error.message))
@@ -123,6 +130,13 @@ class Reported:
         ) from error
 
 
+def is_verdict(error: BuildError) -> bool:
+    """Whether an error says something about the version, and not about Azure's room, its faults, or the VM's end."""
+    if isinstance(error, AzureError):
+        return not (no_room(error) or error.remedy in (Remedy.RETRY, Remedy.WAIT))
+    return error.code not in NO_VERDICT
+
+
 def _machine(step: Step, context: StepContext, role: str) -> tuple[Vm, AzureGuest]:
     """The VM of a role, made of the version in the first place where it stands as something that VMs are made of."""
     session: AzureSession = context.session
@@ -135,6 +149,7 @@ def _machine(step: Step, context: StepContext, role: str) -> tuple[Vm, AzureGues
     context.progress(0, None, "", "making a VM from the version")
     source = version_source(session, version, generalized=bool(step.inputs["generalized"]))
     vm = session.provisioner(source).make(source, role)
+    vm.wait_agent()
     session.test_vms[role] = vm, session.guest_of(vm)
     return session.test_vms[role]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from builder.model.run import MachineLost, Run
 Json = dict[str, Any]
 # Azure itself gives a new VM 20 minutes (OSProvisioningTimedOut), and a restarted one needs less
 AGENT_SECONDS = 1200.0
+# What Azure does with a VM takes minutes; of what goes on after so long no end is to be expected
+OPERATION_SECONDS = 3600.0
+CONFLICT = 409
 # Nothing runs in these power states
 STILL = frozenset({"stopped", "deallocated", "deallocating", "stopping"})
 CONSOLE_BYTES = 8 * 1024
@@ -34,7 +38,10 @@ class Disk:
 
 @dataclass
 class Vm:
-    """A VM of ours. `spot` says that Azure may take it away; `recover` makes it again then."""
+    """A VM of ours. `spot` says that Azure may take it away; `recover` makes it again then.
+
+    `is_off`: its guest was seen to have switched itself off; what becomes of the VM then is no harm to its disks.
+    """
 
     azure: Azure
     run: Run
@@ -42,6 +49,7 @@ class Vm:
     body: Json
     spot: bool = False
     recover: Callable[[], str | None] | None = None
+    is_off: bool = False
 
     @property
     def location(self) -> str:
@@ -84,6 +92,27 @@ class Vm:
             hint="a step must not switch its machine off; look at the activity log of the VM for who else did",
         )
 
+    @contextmanager
+    def unless_taken(self) -> Iterator[None]:
+        """A block that Azure refuses when nothing runs here any more: then that is raised, not the refusal."""
+        try:
+            yield
+        except AzureError as error:
+            if error.status == CONFLICT:
+                self.check_there()
+            raise
+
+    def unreachable(self, what: str) -> BuildError:
+        """The error for a guest from which nothing is heard: what its agent was last seen to be, and its console."""
+        console = self.console_tail()
+        return BuildError(
+            f"{what}; {agent_state(self.view())}",
+            code="guest-unreachable",
+            hint="the guest hangs, or its agent was stopped or removed: does the step touch network or agent?"
+            + (" The console's last lines follow" if console else ""),
+            detail=console or None,
+        )
+
     def wait_agent(self, timeout: float | None = None) -> None:
         """Wait until the guest's agent says that it is ready. Raises BuildError after `timeout` seconds."""
         limit = timeout or AGENT_SECONDS
@@ -98,38 +127,44 @@ class Vm:
             if power_of(view) in STILL:
                 self.check_there()
             if passed >= limit:
+                console = self.console_tail()
                 raise BuildError(
-                    f"the agent in the VM did not get ready within {limit:g} s",
+                    f"the agent in the VM did not get ready within {limit:g} s; {agent_state(view)}",
                     code="agent-not-ready",
-                    hint="the console's last lines follow; does the source have Azure's agent, enabled at boot?",
-                    detail=self.console_tail() or None,
+                    hint="does the source have Azure's agent, enabled at boot?"
+                    + (" The console's last lines follow" if console else " The console has shown nothing"),
+                    detail=console or None,
                 )
             clock.sleep(min(next_poll(passed), limit - passed), self.run.stop)
 
     def restart(self, timeout: float | None) -> None:
         """Restart it, and wait until its agent is ready again."""
-        with self.run.effect("azure.restart", resource=str(self.id)):
-            self.azure.post(self.id, "restart", stop=self.run.stop).wait(stop=self.run.stop)
+        with self.run.effect("azure.restart", resource=str(self.id)), self.unless_taken():
+            self._post("restart")
         self.wait_agent(timeout)
 
     def deallocate(self) -> None:
-        """Stop it and give its place back: its disks are then whole, and nobody writes to them."""
+        """Stop it and give its place back: its disks are then whole, and nobody writes to them.
+
+        Raises MachineLost when Azure took it while its guest ran: nobody knows what had reached the disks.
+        """
+        if self.spot and not self.is_off:
+            self.check_there()
         with self.run.effect("azure.deallocate", resource=str(self.id)):
-            self.azure.post(self.id, "deallocate", stop=self.run.stop).wait(stop=self.run.stop)
+            self._post("deallocate")
 
     def generalize(self) -> None:
         """Mark it as generalized, for good."""
         with self.run.effect("azure.generalize", resource=str(self.id)):
-            self.azure.post(self.id, "generalize", stop=self.run.stop).wait(stop=self.run.stop)
+            self._post("generalize")
+
+    def _post(self, action: str) -> None:
+        stop = self.run.stop
+        self.azure.post(self.id, action, stop=stop).wait(stop=stop, timeout=OPERATION_SECONDS)
 
     def console_tail(self) -> str:
-        """The last lines of its serial console; "" where there is none. Never fails: it is wanted after a failure."""
-        try:
-            found = self.azure.post(self.id, "retrieveBootDiagnosticsData").wait()
-        except AzureError as error:
-            return f"(the console can't be read: {error.message})"
-        url = str(found.get("serialConsoleLogBlobUri") or "")
-        return _last_lines(url) if url else ""
+        """As `console_of`."""
+        return console_of(self.azure, self.id)
 
 
 def power_of(view: Json) -> str:
@@ -144,13 +179,32 @@ def agent_ready(view: Json) -> bool:
     return any(status.get("displayStatus") == "Ready" for status in statuses)
 
 
+def agent_state(view: Json) -> str:
+    """What an instance view says of the agent: "the agent is Not Ready: VM status blob is found but not ..."."""
+    statuses = (view.get("vmAgent") or {}).get("statuses") or []
+    words = [": ".join(filter(None, (status.get("displayStatus"), status.get("message")))) for status in statuses]
+    return "the agent is " + ("; ".join(filter(None, words)) or "not to be seen")
+
+
+def console_of(azure: Azure, id: ResourceId) -> str:
+    """The last lines of a VM's serial console; "" where there is none. Never fails: it is wanted after a failure."""
+    try:
+        found = azure.post(id, "retrieveBootDiagnosticsData").wait(timeout=AGENT_SECONDS)
+    except AzureError as error:
+        return f"(the console can't be read: {error.message})"
+    url = str(found.get("serialConsoleLogBlobUri") or "")
+    return _last_lines(url) if url else ""
+
+
 def _last_lines(url: str) -> str:
-    """The end of a text blob, by an address that Azure has signed."""
+    """The end of a text blob, by an address that Azure has signed. Blobs know no range that counts from the end."""
     from urllib.error import URLError
     from urllib.request import Request, urlopen
 
     try:
-        with urlopen(Request(url, headers={"x-ms-range": f"bytes=-{CONSOLE_BYTES}"}), timeout=_DOWNLOAD_SECONDS) as got:
+        with urlopen(Request(url, method="HEAD"), timeout=_DOWNLOAD_SECONDS) as seen:
+            start = max(0, int(seen.headers.get("Content-Length") or 0) - CONSOLE_BYTES)
+        with urlopen(Request(url, headers={"x-ms-range": f"bytes={start}-"}), timeout=_DOWNLOAD_SECONDS) as got:
             data: bytes = got.read()[-CONSOLE_BYTES:]
     except (URLError, OSError) as error:
         return f"(the console can't be read: {error})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tests.azure import first_start
 from tests.azure.answers import Answer, Call, Json, bad_request, conflict
@@ -14,6 +15,9 @@ from tests.azure.operations import COMPUTE, COMPUTE_SLOW, Poll
 from tests.azure.resources import act
 from tests.azure.router import Handler, Route, resource_path
 from tests.azure.state import Resource
+
+if TYPE_CHECKING:
+    from tests.azure.cloud import Cloud
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def _action(name: str) -> Handler:
 
         def finish() -> None:
             if action.after:
-                set_power(call, machine, action.after)
+                set_power(call.cloud, machine, action.after)
             if (action.boots and before != "running") or name in ("restart", "redeploy"):
                 boot(call, machine)
 
@@ -93,7 +97,7 @@ def machine_of(call: Call) -> Resource:
     return call.cloud.state.get(f"{head}/{prefix}/{tail.split('/')[0]}")
 
 
-def set_power(call: Call, machine: Resource, power: str) -> None:
+def set_power(cloud: Cloud, machine: Resource, power: str) -> None:
     """Sets the power state, with what follows for agent and disks."""
     machine.hidden["power"] = power
     if power in ("stopped", "deallocated"):
@@ -102,12 +106,12 @@ def set_power(call: Call, machine: Resource, power: str) -> None:
             command.interrupt("The VM was stopped while the command ran.")
     storage = machine.properties["storageProfile"]
     for entry in (storage["osDisk"], *storage["dataDisks"]):
-        disk = call.cloud.state.find(entry["managedDisk"].get("id"))
+        disk = cloud.state.find(entry["managedDisk"].get("id"))
         if disk is not None:
             disk.properties["diskState"] = "Reserved" if power == "deallocated" else "Attached"
 
 
-def boot(call: Call, machine: Resource) -> None:
+def boot(call: Call, machine: Resource, latency: str = "agent") -> None:
     """The guest starts: its agent answers a while later. A guest whose agent was removed never answers."""
     machine.hidden["agent"] = False
     machine.hidden["boots"] = machine.hidden.get("boots", 0) + 1
@@ -121,13 +125,19 @@ def boot(call: Call, machine: Resource) -> None:
             if machine.hidden["power"] == "running" and machine.hidden["boots"] == number:
                 machine.hidden["agent"] = not machine.hidden.get("no_agent", False)
 
-    call.cloud.clock.after(call.cloud.seconds("virtualMachines.agent"), ready)
+    seconds = call.cloud.seconds(f"virtualMachines.{latency}")
+    if seconds:
+        call.cloud.clock.after(seconds, ready)
+    else:
+        ready()
 
 
 def guest_power(call: Call, machine: Resource, power: str) -> None:
-    """The guest switched itself off (the VM is stopped, and still billed) or restarts."""
+    """The guest switched itself off (the VM is stopped, and still billed) or restarts; one that is off does nothing."""
+    if machine.hidden["power"] != "running":
+        return
     if power == "off":
-        set_power(call, machine, "stopped")
+        set_power(call.cloud, machine, "stopped")
     elif power == "reboot":
         boot(call, machine)
 

@@ -20,8 +20,9 @@ GIVEN = ("osType", "hyperVGeneration", "purchasePlan", "supportedCapabilities", 
 def put(call: Call) -> Answer:
     given = without_nulls(call.properties)
     old = call.cloud.state.find(call.path)
-    if old is not None:
+    if old is not None and old.provisioning != "Failed":
         return _update(call, old)
+    # One that failed holds nothing: it is made as if it were new
     creation = given.get("creationData")
     if not isinstance(creation, dict):
         raise bad_request("Required parameter 'creationData' is missing (null).", target="creationData")
