@@ -221,8 +221,8 @@ class Guests:
         command = self.command(tree, path, arguments, user)
         place = command.index("--chdir")
         given = [part for key, value in (variables or {}).items() for part in ("--setenv", key, value)]
-        process = subprocess.Popen(
         given += [part for key, path in (devices or {}).items() for part in ("--ro-bind", str(path), f"/dev/{key}")]
+        process = subprocess.Popen(
             [*command[:place], *given, *command[place:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
