@@ -59,13 +59,15 @@ class Draft:
         diagnostics = [diagnostic for _, diagnostic in found] + [self._diagnostic(problem) for problem in problems]
         renames: Renames = {}
         removed = set(failed)
-        whole = repaired(value, problems, removed, renames) if diagnostics else value
-        if whole is not None:
-            spec, more = self._build(whole, NEUTRAL_VERSION, renames)
+        wholes = repaired(value, problems, removed, renames) if diagnostics else [value]
+        built = [self._build(whole, NEUTRAL_VERSION, renames) for whole in wholes]
+        if built:
             # What misses something only because it was left out as invalid is not worth a word
             beside = {self._place(part) for path in removed for part in (path, path[:-1])}
-            diagnostics += [item for item in (*more, *check_image(spec)) if item.place not in beside]
-            self.checked = spec
+            each = [[*more, *check_image(spec)] for spec, more in built]
+            diagnostics += [item for item in each[0] if item.place not in beside and all(item in one for one in each)]
+        if len(built) == 1 and ("name",) not in removed:
+            self.checked = built[0][0]
         return diagnostics
 
     def name_guess(self) -> str | None:

@@ -37,7 +37,8 @@ _TYPES = {
 class Problem:
     """One finding of the schema. `path` leads to the value; `at_key` when it is the key that is wrong.
 
-    `meant` is the key that a misspelt one was meant to be; `instead` the value that was surely meant.
+    `meant` is the key that a misspelt one was meant to be; `instead` the value that was surely meant; `missing` the key
+    that a map at `path` lacks.
     """
 
     path: KeyPath
@@ -47,6 +48,7 @@ class Problem:
     at_key: bool = False
     meant: str | None = None
     instead: Json = None
+    missing: str | None = None
 
 
 def problem_of(error: ValidationError) -> Problem:
@@ -170,14 +172,16 @@ _ANYTHING = "..."
 
 
 def _enum(path: KeyPath, error: ValidationError) -> Problem:
-    allowed = [str(item) for item in _rule(error)]
+    by_text = {str(item): item for item in _rule(error)}
+    allowed = list(by_text)
     close = difflib.get_close_matches(str(error.instance), allowed, 1)
     folded = [item for item in allowed if item.lower() == str(error.instance).lower()]
     suggestion = next(iter([*folded, *close]), None)
     choices = f": {listed(allowed)}" if len(allowed) <= MOST_LISTED else ""
     message = f"{shown(error.instance)} is not a value of {_named(path)}"
     help = f"did you mean '{suggestion}'?" if suggestion else (f"it is one of{choices}" if choices else None)
-    return Problem(path, "enum", f"{message}{choices}" if suggestion else message, help)
+    instead = by_text[suggestion] if suggestion else None
+    return Problem(path, "enum", f"{message}{choices}" if suggestion else message, help, instead=instead)
 
 
 def _pattern(path: KeyPath, error: ValidationError) -> Problem:
@@ -207,7 +211,7 @@ def _missing_key(path: KeyPath, error: ValidationError) -> Problem:
     wanted = _schema(error).get("properties", {}).get(key, {})
     examples = wanted.get("examples") or wanted.get("enum")
     help = f"for example `{key}: {flow(examples[0])}`" if examples else None
-    return Problem(path, "missing-key", f"key '{key}' is missing{where}", help, at_key=True)
+    return Problem(path, "missing-key", f"key '{key}' is missing{where}", help, at_key=True, missing=key)
 
 
 def _few(path: KeyPath, error: ValidationError) -> Problem:

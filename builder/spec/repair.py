@@ -1,13 +1,15 @@
 """What is left of a document when everything that breaks the schema is taken out of it.
 
 Rules need a whole document. So that they find what they can beside the schema's findings, misspelt keys get the name
-they were meant to have, and whatever else is wrong is left out.
+they were meant to have, and whatever else is wrong is left out. Where a document can't do without what is missing,
+each of a few values stands in for it: what the rules find with every one of them is true whatever is written there.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
@@ -16,6 +18,16 @@ from builder.spec.places import Renames, written_path
 from builder.spec.schema import load_schema, schema_at
 
 MOST_ROUNDS = 8
+# For what every image has; families and machines (which follow from the source) have rules of their own
+STAND_INS: Mapping[KeyPath, tuple[Json, ...]] = {
+    ("name",): ("unnamed",),
+    ("os",): ({"family": "linux"}, {"family": "windows"}),
+    ("os", "family"): ("linux", "windows"),
+    ("source",): (
+        {"image": {"name": "unnamed"}},
+        {"marketplace": {"publisher": "unnamed", "offer": "unnamed", "sku": "unnamed"}},
+    ),
+}
 
 
 def repaired(
@@ -23,21 +35,28 @@ def repaired(
     problems: Sequence[Problem],
     removed: set[KeyPath],
     renames: Renames,
-) -> Mapping[str, Json] | None:
-    """A valid document made of the valid parts of one, or None when nothing can be made of it.
+) -> list[Mapping[str, Json]]:
+    """Valid documents made of the valid parts of one: one, or one for each way to stand in for what is missing.
 
-    Items that were left out of a list are None, so that the others keep their index. `removed` are the paths of values
-    to leave out besides, and gets those of all that were; `renames` gets the misspelt keys.
+    None when nothing can be made of it. Items that were left out of a list are None, so that the others keep their
+    index. `removed` are the paths of values to leave out besides, and gets those of all that were or that something
+    stands in for; `renames` gets the misspelt keys.
     """
     if not isinstance(value, dict):
-        return None
+        return []
     document = copy.deepcopy(value)
     for path in removed:
         _remove(document, path)
+    stand_ins: list[KeyPath] = []
     for _ in range(MOST_ROUNDS):
         # The longest paths first: a key is renamed after what is under it was looked at
         for problem in sorted(problems, key=lambda item: len(item.path), reverse=True):
-            if problem.meant:
+            lacks = (*problem.path, problem.missing or "")
+            if lacks in STAND_INS:
+                _parent(document, lacks)[lacks[-1]] = STAND_INS[lacks][0]
+                stand_ins.append(lacks)
+                removed.add(lacks)
+            elif problem.meant:
                 _rename(document, problem, renames)
             elif problem.instead is not None and problem.path:
                 _parent(document, problem.path)[problem.path[-1]] = problem.instead
@@ -47,12 +66,20 @@ def repaired(
                 _remove(document, problem.path)
                 removed.add(written_path(problem.path, renames))
             else:
-                # The document itself, or a key that it can't do without
-                return None
+                return []
         problems = [item for item in load_schema("image").check(document) if not _is_gap(document, item.path)]
         if not problems:
-            return document
-    return None
+            return list(_each_way(document, stand_ins))
+    return []
+
+
+def _each_way(document: Mapping[str, Json], stand_ins: Sequence[KeyPath]) -> Iterator[Mapping[str, Json]]:
+    """The document with every combination of what may stand at these paths."""
+    for values in product(*(STAND_INS[path] for path in stand_ins)):
+        made = copy.deepcopy(document) if stand_ins else document
+        for path, value in zip(stand_ins, values, strict=True):
+            _parent(made, path)[path[-1]] = value
+        yield made
 
 
 def _is_empty_map(document: Json, problem: Problem) -> bool:

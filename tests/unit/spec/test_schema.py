@@ -163,7 +163,7 @@ MESSAGES = [
     ),
     (f"{LOCAL}publish: {{to: []}}", "4:15 minItems 'to' must not be empty"),
     (f"{LOCAL}tags: {{'a<b': x}}", "4:8 key-pattern 'a<b' can't be a name here"),
-    ("os: {family: linux}\nsource: {bootstrap: {}}", "1:1 missing-key key 'name' is missing | for example `name: web`"),
+    (LOCAL.removeprefix("name: web\n"), "1:1 missing-key key 'name' is missing | for example `name: web`"),
     (
         "name: web\nos: {family: linux}",
         "1:1 missing-key key 'source' is missing | for example `source: {bootstrap: {}}`",
@@ -243,6 +243,40 @@ publish: {version: 1.2.3.4, to: [{directory: {path: /etc}}]}
         "12:20 pattern '1.2.3.4' can't be 'version' | write auto, 1.2.x, or three numbers such as \"1.2.0\"",
         "12:53 path-outside '/etc' must be a folder of its own below the project's root",
     ]
+
+
+STEPS = """\
+prepare:
+- {script: {path: missing.sh}}
+- {files: [{path: etc/a, content: x}]}
+publish: {to: [{directory: {path: ../..}}]}
+"""
+NO_SCRIPT = "file-missing 'missing.sh' does not exist | paths are relative to the spec's folder"
+NO_ROOT = "image-path 'etc/a' must be absolute, without '..' | write '/etc/a'"
+OUTSIDE = "path-outside '../..' must be a folder of its own below the project's root"
+
+
+# How a spec lacks a key that every image has, and the findings of the rules beside that one. What depends on the
+# missing value (whether a path is one of Linux) can't be told.
+@pytest.mark.parametrize(
+    ("old", "new", "code", "beside"),
+    [
+        ("name: web", "name: Web", "pattern", [NO_SCRIPT, NO_ROOT, OUTSIDE]),
+        ("name: web\n", "", "missing-key", [NO_SCRIPT, NO_ROOT, OUTSIDE]),
+        ("source: {bootstrap: {}}\n", "", "missing-key", [NO_SCRIPT, NO_ROOT, OUTSIDE]),
+        ("source: {bootstrap: {}}", "source: {zzz: 3}", "unknown-key", [NO_SCRIPT, NO_ROOT, OUTSIDE]),
+        ("linux", "linus", "enum", [NO_SCRIPT, NO_ROOT, OUTSIDE]),
+        ("linux", "plan9", "enum", [NO_SCRIPT, OUTSIDE]),
+        ('os: {family: linux, distribution: debian, release: "12"}\n', "", "missing-key", [NO_SCRIPT, OUTSIDE]),
+    ],
+)
+def test_what_a_document_can_not_do_without_hides_nothing(
+    tmp_path: Path, old: str, new: str, code: str, beside: list[str]
+) -> None:
+    found = [line.split(" ", 1)[1] for line in diagnose(tmp_path, LOCAL.replace(old, new) + STEPS)]
+    assert any(line.startswith(f"{code} ") for line in found)
+    schema = ("pattern ", "missing-key ", "unknown-key ", "enum ")
+    assert [line for line in found if not line.startswith(schema)] == beside
 
 
 def test_all_files_are_checked_and_findings_are_sorted(tmp_path: Path):
