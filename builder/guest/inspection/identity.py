@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.disk.tree import GuestTree
 from builder.guest.inspection.rules import DiskFinding, Wanted
 from builder.guest.inventory import os_release_of
+from builder.guest.kinds.users import KEYS
 from builder.guest.operations import applicable, selected
 from builder.guest.verifier import MACHINE_ID, Finding, verify
 
@@ -23,11 +24,15 @@ def check_identity(tree: GuestTree, wanted: Wanted, *, machine_id: bool) -> tupl
         return "specialized", [DiskFinding("specialized", "/etc/machine-id", message)]
     left = verify(tree, applicable(selected(), os_release_of(tree)))
     tidying = _tidying()
-    # How an empty machine-id is written is no matter of identity
-    traces = [item for item in left if item.operation in tidying or (item.path == MACHINE_ID and not machine_id)]
+    traces = [item for item in left if item.operation in tidying or _may_be_meant(item, machine_id)]
     identity = [item for item in left if item not in traces]
     findings = [*_summed("identity-left", identity), *_summed("left-over", traces)]
     return ("partly generalized" if identity else "generalized"), findings
+
+
+def _may_be_meant(item: Finding, machine_id: bool) -> bool:
+    """How an empty machine-id is written, and whom an image's own users let in, is no machine's identity."""
+    return item.path.endswith(f"/{KEYS}") or (item.path == MACHINE_ID and not machine_id)
 
 
 def _tidying() -> frozenset[str]:

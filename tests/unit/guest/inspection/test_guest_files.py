@@ -242,6 +242,8 @@ KEY = "/etc/ssh/ssh_host_rsa_key"
         ("generalized", "0" * 32, {}, "partly generalized", ["identity-left"]),
         ("auto", "", {KEY: "x"}, "partly generalized", ["identity-left"]),
         ("auto", "", {"/var/log/messages": "x"}, "generalized", ["left-over"]),
+        ("auto", "", {"/root/.ssh/authorized_keys": "ssh-ed25519 AAAA"}, "generalized", ["left-over"]),
+        ("auto", "", {"/root/.ssh/id_ed25519": "x"}, "partly generalized", ["identity-left"]),
         ("auto", "", {KEY: "x", "/var/log/messages": "x"}, "partly generalized", ["identity-left", "left-over"]),
     ],
 )
