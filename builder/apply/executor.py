@@ -25,6 +25,7 @@ from builder.events import (
     LockWait,
     RunFinished,
     RunStarted,
+    Warned,
 )
 from builder.machines.base import Machine
 from builder.model.artifact import Artifact, Manifest
@@ -51,6 +52,8 @@ class Tools:
     stop: StopEvent = field(default_factory=StopEvent)
 
 
+# The error of a host where only root can carry a plan out
+NEEDS_ROOT = "needs-root"
 # Each image waits for its machine nearly all the time
 DEFAULT_SIDE_BY_SIDE = 16
 
@@ -93,13 +96,24 @@ class Executor:
         self._outcomes: dict[str, Outcome] = {}
 
     def preflight(self, plan: Plan) -> None:
-        """Raise BuildError for what would stop the run on this host, before anything is asked or made."""
+        """Raise BuildError for what would stop the run on this host, before anything is asked or made.
+
+        A dry run changes nothing, so it needs no root: that is a warning then.
+        """
+        told: set[str] = set()
         for item in self._to_do(plan):
             image = self._image(item)
             todo = [planned.step for planned in item.steps if planned.action == "run"]
             machine = self.tools.machine_for(image)
             if any(step.checkpoint for step in todo):
-                machine.preflight(image)
+                try:
+                    machine.preflight(image)
+                except BuildError as error:
+                    if not self.options.dry_run or error.code != NEEDS_ROOT:
+                        raise
+                    if error.message not in told:
+                        self.tools.listener(Warned(message=error.message, code=error.code))
+                        told.add(error.message)
             elsewhere = partial(machine.secret, image)
             for step in todo:
                 for reference in step.inputs.get("secrets", {}).values():

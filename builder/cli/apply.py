@@ -124,8 +124,7 @@ def command(
             lock_timeout = 0.0 if _somebody_is_there() else CI_LOCK_SECONDS
         options = Options(lock_timeout, fail_fast=fail_fast, dry_run=dry_run, side_by_side=parallel)
         executor = Executor(tools, planned.loaded.documents, options)
-        if not dry_run:
-            executor.preflight(plan)
+        executor.preflight(plan)
         if ask:
             _confirm(plan)
         # From here on the display is live, and a signal asks for a clean stop

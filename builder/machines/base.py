@@ -50,7 +50,10 @@ class Machine(Protocol):
         """The steps of prepare (the source first), generalize, capture and test, not chained yet."""
 
     def preflight(self, image: ImageSpec) -> None:
-        """Raise BuildError when this host can't carry a build out: privileges, programs. Called before any effect."""
+        """Raise BuildError when this host can't carry a build out: programs, then ("needs-root") privileges.
+
+        Called before any effect, and by a dry run, which goes on without root.
+        """
 
     def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
         """The value of a secret of an image's step that isn't on this host; None for an origin it can't read.

@@ -105,16 +105,17 @@ class LocalMachine:
         return [*steps, capture_step(image), *test_steps(image)]
 
     def preflight(self, image: ImageSpec) -> None:
-        """Root on Linux, and the programs that this image's steps call."""
+        """The programs that this image's steps call, and root on Linux."""
         from builder.disk.mounts import require_root
 
-        require_root("make images on this machine")
         for program, package, why in _programs(image):
             find_program(program, package=package, why=why)
         if image.test and image.os.generation == 2:
             from builder.machines.local.rehearsal.qemu import require_firmware
 
             require_firmware()
+        # Last: a dry run, which goes on without root, has then seen to all else
+        require_root("make images on this machine")
 
     def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
         """Reads none: what it makes needs no account anywhere."""
