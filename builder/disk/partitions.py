@@ -1,7 +1,7 @@
 """Partition tables: reading GPT and MBR, writing and growing them.
 
-Sources: UEFI specification 2.10 chapter 5 (GPT; little-endian); the classic PC master boot record with its chain of
-extended boot records for logical partitions. Positions and sizes are bytes everywhere outside this file's structs.
+Source: UEFI specification 2.10 chapter 5 (GPT; little-endian). Positions and sizes are bytes everywhere outside this
+file's structs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
+from builder.disk.mbr import MAGIC, PROTECTIVE, grow_mbr, is_protective, names_partitions, read_mbr, write_protective
+from builder.disk.tables import SECTOR, Partition, PartitionTable, sector
 from builder.errors import BuildError
 
-SECTOR = 512
 MIB = 1024 * 1024
 ENTRY_COUNT = 128
 ENTRY_SIZE = 128
@@ -34,14 +35,8 @@ TYPE_LVM = "e6d6d379-f507-44c2-a23c-238f2a3df928"
 
 _HEADER = struct.Struct("<8sIIII QQQQ 16s QIII".replace(" ", ""))
 _ENTRY = struct.Struct("<16s16sQQQ72s")
-_MBR_ENTRY = struct.Struct("<B3sB3sII")
 _SIGNATURE = b"EFI PART"
-_MBR_MAGIC = b"\x55\xaa"
-_EXTENDED_TYPES = frozenset({0x05, 0x0F, 0x85})
-_PROTECTIVE = 0xEE
 _NAMESPACE = uuid.UUID("0a6fd3f4-9d3e-5d0c-9d0b-2f1f6c6f7a52")
-# A chain of extended boot records may be made a circle: real disks have a handful
-_MOST_LOGICAL = 128
 
 
 @dataclass(frozen=True)
@@ -59,36 +54,6 @@ class GptPartition:
     name: str = ""
     guid: str | None = None
     attributes: int = 0
-
-
-@dataclass(frozen=True)
-class Partition:
-    """A partition that was found. `start` and `size` in bytes.
-
-    `type` is a GUID in lower case (GPT) or two hex digits (MBR). `partuuid` is what Linux calls PARTUUID.
-    """
-
-    number: int
-    start: int
-    size: int
-    type: str
-    partuuid: str
-    name: str = ""
-    attributes: int = 0
-    bootable: bool = False
-
-
-@dataclass(frozen=True)
-class PartitionTable:
-    """A disk's partition table. `identity` is the disk's GUID (GPT) or 8 hex digits (MBR).
-
-    `from_backup` tells that the primary GPT is broken and its backup was read.
-    """
-
-    kind: Literal["gpt", "mbr"]
-    identity: str
-    partitions: tuple[Partition, ...]
-    from_backup: bool = False
 
 
 def write_gpt(path: Path, size: int, partitions: Sequence[GptPartition], *, disk_guid: str | None = None) -> None:
@@ -155,10 +120,7 @@ def _write_tables(file: BinaryIO, size: int, disk: uuid.UUID, entries: bytes) ->
     file.seek(0)
     mbr = bytearray(file.read(SECTOR).ljust(SECTOR, b"\0"))
     mbr[446:510] = bytes(64)
-    # CHS of the start and the end are fixed by the UEFI specification (table 5-4)
-    protective = (0, b"\x00\x02\x00", _PROTECTIVE, b"\xff\xff\xff", 1, min(last, 0xFFFFFFFF))
-    _MBR_ENTRY.pack_into(mbr, 446, *protective)
-    mbr[510:512] = _MBR_MAGIC
+    write_protective(mbr, last)
     file.seek(0)
     file.write(mbr)
     file.flush()
@@ -206,12 +168,7 @@ def read_table(path: Path, size: int | None = None) -> PartitionTable | None:
         gpt = _read_gpt(file, size)
         if gpt is not None:
             return PartitionTable("gpt", str(gpt.disk), tuple(_gpt_partitions(gpt)), gpt.from_backup)
-        return _read_mbr(file, size)
-
-
-def _sector(file: BinaryIO, number: int, count: int = 1) -> bytes:
-    file.seek(number * SECTOR)
-    return file.read(count * SECTOR)
+        return read_mbr(file, size)
 
 
 def _read_gpt(file: BinaryIO, size: int) -> _Gpt | None:
@@ -221,15 +178,15 @@ def _read_gpt(file: BinaryIO, size: int) -> _Gpt | None:
     gpt = _gpt_at(file, 1, size) or _gpt_at(file, last, size)
     if gpt is not None:
         return gpt
-    first = _sector(file, 0)
-    protected = first[510:] == _MBR_MAGIC and first[446 + 4] == _PROTECTIVE
-    if _sector(file, 8)[:8] == _SIGNATURE:
+    first = sector(file, 0)
+    protected = first[510:] == MAGIC and first[446 + 4] == PROTECTIVE
+    if sector(file, 8)[:8] == _SIGNATURE:
         raise BuildError(
             "the disk is partitioned in sectors of 4096 bytes; Azure's disks have sectors of 512",
             code="partition-table",
             hint="make the image again for a disk with 512-byte sectors",
         )
-    if protected or _SIGNATURE in (_sector(file, 1)[:8], _sector(file, last)[:8]):
+    if protected or _SIGNATURE in (sector(file, 1)[:8], sector(file, last)[:8]):
         raise BuildError(
             "the partition table (GPT) is broken, and so is its backup at the end of the disk",
             code="partition-table",
@@ -238,20 +195,8 @@ def _read_gpt(file: BinaryIO, size: int) -> _Gpt | None:
     return None
 
 
-def is_protective(sector: bytes) -> bool:
-    """Whether a disk's first sector says that a GPT follows (UEFI specification, 5.2.3); a hybrid one does, too."""
-    return sector[510:512] == _MBR_MAGIC and any(
-        kind == _PROTECTIVE and first == 1 for _, kind, first, _ in _mbr_entries(sector)
-    )
-
-
-def names_partitions(sector: bytes) -> bool:
-    """Whether a disk's first sector is a master boot record with partitions."""
-    return sector[510:512] == _MBR_MAGIC and any(kind and count for _, kind, _, count in _mbr_entries(sector))
-
-
 def _gpt_at(file: BinaryIO, lba: int, size: int) -> _Gpt | None:
-    raw = _sector(file, lba)
+    raw = sector(file, lba)
     if len(raw) < _HEADER.size or raw[:8] != _SIGNATURE:
         return None
     (_, _, header_size, own, _, here, _, _, _, disk, at, count, entry_size, crc) = _HEADER.unpack_from(raw)
@@ -286,62 +231,6 @@ def _gpt_partitions(gpt: _Gpt) -> Iterator[Partition]:
         )
 
 
-def _read_mbr(file: BinaryIO, size: int) -> PartitionTable | None:
-    raw = _sector(file, 0)
-    if raw[510:512] != _MBR_MAGIC:
-        return None
-    # A file system's own boot sector ends with the same two bytes
-    if raw[3:7] == b"NTFS" or raw[3:11] == b"-FVE-FS-" or raw[54:57] == b"FAT" or raw[82:87] == b"FAT32":
-        return None
-    identity = f"{struct.unpack_from('<I', raw, 440)[0]:08x}"
-    found: list[Partition] = []
-    extended = 0
-    for number, entry in enumerate(_mbr_entries(raw), start=1):
-        flags, kind, first, count = entry
-        if flags not in (0, 0x80):
-            return None
-        if kind in _EXTENDED_TYPES and count:
-            extended = first
-        elif kind and count and first * SECTOR < size:
-            found.append(_mbr_partition(number, entry, identity))
-    found += _logical(file, extended, size, identity)
-    return PartitionTable("mbr", identity, tuple(found)) if found else None
-
-
-def _mbr_entries(raw: bytes) -> Iterator[tuple[int, int, int, int]]:
-    for offset in range(446, 510, _MBR_ENTRY.size):
-        flags, _, kind, _, first, count = _MBR_ENTRY.unpack_from(raw, offset)
-        yield flags, kind, first, count
-
-
-def _mbr_partition(number: int, entry: tuple[int, int, int, int], identity: str, base: int = 0) -> Partition:
-    flags, kind, first, count = entry
-    return Partition(
-        number=number,
-        start=(base + first) * SECTOR,
-        size=count * SECTOR,
-        type=f"{kind:02x}",
-        partuuid=f"{identity}-{number:02x}",
-        bootable=flags == 0x80,
-    )
-
-
-def _logical(file: BinaryIO, extended: int, size: int, identity: str) -> Iterator[Partition]:
-    """Partitions 5 and up: each extended boot record holds one partition and a link to the next record."""
-    record = extended
-    for number in range(5, 5 + _MOST_LOGICAL):
-        if not record or record * SECTOR >= size:
-            return
-        raw = _sector(file, record)
-        if raw[510:512] != _MBR_MAGIC:
-            return
-        own, link, *_ = _mbr_entries(raw)
-        if own[1] and own[3]:
-            yield _mbr_partition(number, own, identity, base=record)
-        # The partition is relative to its record, the link to the start of the extended partition
-        record = extended + link[2] if link[1] in _EXTENDED_TYPES and link[2] else 0
-
-
 def grow_last(path: Path, size: int) -> Partition:
     """Let a disk that was grown to `size` bytes use its new end; return the grown partition.
 
@@ -357,7 +246,7 @@ def grow_last(path: Path, size: int) -> Partition:
         if table.kind == "gpt":
             _grow_gpt(file, size, last)
         else:
-            _grow_mbr(file, size, last)
+            grow_mbr(file, size, last)
     grown = read_table(path)
     assert grown is not None  # we wrote it
     return next(part for part in grown.partitions if part.number == last.number)
@@ -397,7 +286,7 @@ def repair_gpt(path: Path, old_size: int) -> bool:
         size = file.seek(0, os.SEEK_END)
         gpt = _gpt_at(file, 1, size) or _gpt_at(file, old_size // SECTOR - 1, size) or _read_gpt(file, size)
         backup = _gpt_at(file, size // SECTOR - 1, size)
-        first = _sector(file, 0)
+        first = sector(file, 0)
         protected = is_protective(first)
         if gpt is None or (size == old_size and protected and backup is not None and not gpt.from_backup):
             return False
@@ -409,18 +298,6 @@ def repair_gpt(path: Path, old_size: int) -> bool:
             return False
         _write_tables(file, size, gpt.disk, bytes(entries))
     return True
-
-
-def _grow_mbr(file: BinaryIO, size: int, last: Partition) -> None:
-    if last.number > 4:
-        raise BuildError(
-            f"the disk's last partition ({last.number}) is a logical one, which build doesn't grow",
-            code="partition-layout",
-            hint="leave the disk's size out, or give the source a GPT or a primary root partition",
-        )
-    end = max(min(size, 0xFFFFFFFF * SECTOR) // MIB * MIB, last.start + last.size)
-    file.seek(446 + (last.number - 1) * _MBR_ENTRY.size + 12)
-    file.write(struct.pack("<I", (end - last.start) // SECTOR))
 
 
 def no_partition_table(name: str) -> BuildError:

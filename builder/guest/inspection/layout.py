@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from builder.disk import partitions
+from builder.disk import mbr, partitions
 from builder.disk.layers import DiskLayer
-from builder.disk.partitions import SECTOR, TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM, Partition, PartitionTable
+from builder.disk.partitions import TYPE_BIOS_BOOT, TYPE_EFI_SYSTEM
+from builder.disk.tables import SECTOR, Partition, PartitionTable
 from builder.disk.volumes import Volume, find_volumes, no_root
 from builder.errors import BuildError
 from builder.guest.inspection.efi_partition import FALLBACK, EfiPartition, read_efi_partition
@@ -95,9 +96,9 @@ def _primary_broken(raw: Path, table: PartitionTable) -> str:
         return ""
     with raw.open("rb") as file:
         first = file.read(SECTOR)
-    if partitions.is_protective(first):
+    if mbr.is_protective(first):
         return "it is broken; its backup at the end is whole" if table.from_backup else ""
-    if partitions.names_partitions(first):
+    if mbr.names_partitions(first):
         return OTHER_TABLE
     return "it has no protective boot record" + (", and is broken itself" if table.from_backup else "")
 
