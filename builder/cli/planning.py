@@ -149,14 +149,14 @@ def _named_by(specs: Sequence[Path], loaded: Loaded) -> tuple[str, ...]:
 def plan_again(saved: Plan) -> Planned:
     """A plan made now as a saved one was made: from the same specs, with the same options.
 
-    The project is looked for where it was, or else (the plan came from another host) around the current folder.
+    Raises BuildError as `make_plan` does, and for a plan of another project ("plan-elsewhere").
     """
     options, selection = saved.options, saved.selection
-    root = Path(saved.root) if Path(saved.root).is_dir() else None
+    root = _project_of(saved)
     return make_plan(
         PlanRequest(
             root=root,
-            specs=tuple((root or Path()) / path for path in options["specs"]),
+            specs=tuple(root / path for path in options["specs"]),
             images=tuple(options["images"]),
             exclude=tuple(selection["exclude"]),
             rebuild=tuple(selection["rebuild"]),
@@ -165,6 +165,25 @@ def plan_again(saved: Plan) -> Planned:
             offline=bool(options.get("offline")),
         )
     )
+
+
+def _project_of(saved: Plan) -> Path:
+    """The checkout that a saved plan is about: the one around the current folder, wherever the plan was made.
+
+    Only outside of any project it is the one that the plan was made in.
+    """
+    from builder.spec.project import find_root, is_project
+
+    here, made = find_root(Path()), Path(saved.root)
+    if here == made or any((here / image.file).exists() for image in saved.images):
+        return here
+    if is_project(here):
+        raise BuildError(
+            f"this plan was made in {made}, and none of its specs is in the project here, {here}",
+            code="plan-elsewhere",
+            hint="apply it in a checkout of its own project",
+        )
+    return made if made.is_dir() else here
 
 
 def _below(path: Path, root: Path) -> str:

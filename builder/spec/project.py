@@ -60,6 +60,11 @@ def find_root(start: Path) -> Path:
     return _marked(folder) or folder
 
 
+def is_project(root: Path) -> bool:
+    """Whether something says that a project's root is here, rather than that no other was found."""
+    return _marked(root) == root
+
+
 def _marked(folder: Path) -> Path | None:
     """The nearest folder with build.yaml at or above this one, else with `.git`. What stands there isn't followed."""
     for marker in (PROJECT_FILE, ".git"):
