@@ -159,6 +159,7 @@ class Project:
         self.still = Still(azure, self.azure)
         self.events: list[Event] = []
         self.stop = threading.Event()
+        self.environment: str | None = None
         self.write()
 
     def write(self, to: str = GALLERY, *, publish: str = "version: auto", more: str = "", build: str = "") -> None:
@@ -192,7 +193,7 @@ class Project:
         return self.destinations()[0].observe(self.image()).versions
 
     def loaded(self) -> Loaded:
-        return load([self.root])
+        return load([self.root], environment=self.environment)
 
     def plan(self, **options: Any) -> Plan:
         loaded = self.loaded()

@@ -178,6 +178,31 @@ def test_a_gallery_in_another_region_copies_from_a_replica_there(project: Projec
     assert project.decided().action == Action.NONE
 
 
+RINGS = """\
+specs: ['*.image.yaml']
+environments:
+  dev: {{defaults: {{publish: {{to: [{dev}]}}}}}}
+  prod: {{defaults: {{publish: {{to: [{dev}, {prod}]}}}}}}
+"""
+
+
+def test_an_environment_adds_its_ring_to_those_before_it(project: Project) -> None:
+    rings = RINGS.format(dev=f"{{{GALLERY}}}", prod=f"{{{GALLERY.replace('corp', 'prod')}}}")
+    (project.root / "build.yaml").write_text(rings)
+    spec = project.root / "web.image.yaml"
+    spec.write_text(spec.read_text().partition("  to:")[0])
+    project.environment = "dev"
+    assert project.apply().version == "1.0.0"
+
+    project.environment = "prod"
+    image = project.decided()
+    assert (image.action, image.version, image.destinations) == (Action.PUBLISH, "1.0.0", ("gallery prod/web",))
+    project.apply()
+    assert len(project.still.captured) == 1, "what was tested in dev is what prod has"
+    for project.environment in ("dev", "prod"):
+        assert project.decided().action == Action.NONE
+
+
 def test_a_purchase_plan_goes_from_the_source_to_the_definition(project: Project) -> None:
     project.with_traits(plan=PLAN | {"promotionCode": "x"})
     (publish,) = [item.step for item in project.decided().steps if item.step.kind == "publish.gallery"]
