@@ -59,6 +59,7 @@ class Checked:
             encryption_at_host=self.machine.encryption_at_host,
             accelerated_networking=self.machine.accelerated_networking,
             spot=self.machine.spot is not None,
+            others=max(_tests(self.image), int(self.machine.verify == "deep")),
         )
 
     @property
@@ -273,10 +274,19 @@ def check_sizes(checked: Checked) -> Iterator[Blocker]:
 
 
 def fitting_sizes(checked: Checked) -> tuple[str, ...]:
-    """The sizes that can be had, in the spec's order."""
+    """The sizes that can be had, in the spec's order; where all lack quota alone, those that could be had with more.
+
+    What uses it up may be other VMs of the same run, which go.
+    """
     reads, needs = checked.reads, checked.needs
     offered, used = offered_sizes(reads, needs.location), quotas(reads, needs.location)
-    return sizes.choose(checked.machine.sizes, offered, needs, used)[0]
+    wanted = checked.machine.sizes
+    return sizes.choose(wanted, offered, needs, used)[0] or sizes.choose(wanted, offered, needs, {})[0]
+
+
+def _tests(image: ImageSpec) -> int:
+    """How many VMs the tests make: one, and another to compare its identity with."""
+    return 2 if any(test.kind == "identity" for test in image.test) else int(bool(image.test))
 
 
 Check = Callable[[Checked], Iterator[Blocker]]

@@ -36,6 +36,9 @@ _NOT_STARTED = re.compile("OSProvisioning(TimedOut|InternalError)", re.IGNORECAS
 FAULTS_TAKEN = 2
 # Copies of disks, and snapshots, may have terabytes to go through
 COPY_SECONDS = 4 * 3600.0
+# How long a VM waits for cores that other images of the run use, and how often it is tried
+ROOM_SECONDS, ROOM_PAUSE = 4 * 3600.0, 60.0
+VMS = "Microsoft.Compute/virtualMachines"
 
 
 class Provisioner:
@@ -196,7 +199,8 @@ class Provisioner:
         """
         machine = self.machine if spot else replace(self.machine, spot=None)
         sizes = sorted(machine.sizes, key=lambda size: size != self.size)
-        faults = FAULTS_TAKEN
+        faults, began = FAULTS_TAKEN, self.azure.clock.now()
+        said = set[str]()
         while True:
             body = vm_body(source, machine, parts, sizes[0], self.tags())
             try:
@@ -204,17 +208,31 @@ class Provisioner:
             except AzureError as error:
                 if no_room(error) and len(sizes) > 1:
                     what = f"Azure has no room for {sizes.pop(0)} ({error.azure_code}): {sizes[0]} is tried"
+                elif self._waits(error, began):
+                    what = "other images of this run use up the quota: the VM waits until theirs are gone"
+                    self.azure.clock.sleep(ROOM_PAUSE, self.run.stop)
+                    self.run.check_stop()
                 elif is_passing(error) and faults:
                     faults -= 1
                     what = f"Azure failed to make the VM ({error.azure_code}): it is made anew"
                 else:
                     self._add_console(error, id)
                     raise
-                self._warn(what)
+                if what not in said:
+                    self._warn(what)
+                said.add(what)
                 self.azure.delete(id, stop=self.run.stop).wait(stop=self.run.stop, timeout=OPERATION_SECONDS)
                 continue
             self.size = sizes[0]
             return Vm(self.azure, self.run, id, made, spot=machine.spot is not None)
+
+    def _waits(self, error: AzureError, began: float) -> bool:
+        """Whether VMs of other images of this run have what a VM of this one lacks."""
+        if not is_quota(error) or self.azure.clock.now() - began > ROOM_SECONDS:
+            return False
+        standing = [machine.get("tags") or {} for machine in self.azure.list(ResourceId(self.azure.subscription), VMS)]
+        mine = [tags for tags in standing if tags.get(tag.RUN) == self.run.id]
+        return any(tags.get(tag.IMAGE) != self.run.image.name for tags in mine)
 
     def _made(self, id: ResourceId, body: Json) -> Json:
         with self.run.effect("azure.vm", resource=str(id)):
@@ -236,7 +254,14 @@ def no_room(error: AzureError) -> bool:
     """Whether Azure has too little of a size, or the subscription too few cores of its family left."""
     if _NO_ROOM.fullmatch(error.azure_code):
         return True
-    return error.azure_code == "OperationNotAllowed" and _QUOTA.search(error.message) is not None
+    return is_quota(error)
+
+
+def is_quota(error: AzureError) -> bool:
+    """Whether the subscription has too few cores left, of a family or in all."""
+    if error.azure_code == "OperationNotAllowed":
+        return _QUOTA.search(error.message) is not None
+    return error.azure_code.lower() in ("quotaexceeded", "resourcequotaexceeded")
 
 
 def is_passing(error: AzureError) -> bool:

@@ -21,7 +21,11 @@ TOTAL_CORES, SPOT_CORES = "cores", "lowPriorityCores"
 
 @dataclass(frozen=True)
 class Needs:
-    """What a build VM needs of its size. `data_disks` counts those of the source and of the spec."""
+    """What a build VM needs of its size. `data_disks` counts those of the source and of the spec.
+
+    `others` is how many VMs of the same size stand beside it in the end: those that look at disks, and that test. They
+    are never of spot capacity.
+    """
 
     location: str
     generation: int
@@ -34,6 +38,7 @@ class Needs:
     encryption_at_host: bool = False
     accelerated_networking: bool = False
     spot: bool = False
+    others: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,13 +201,17 @@ def refusals(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> Iterato
 
 
 def _over_quota(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> Iterator[Refusal]:
-    for name, what in ((SPOT_CORES, "of spot capacity"),) if needs.spot else (
-        (size.family, f"of {size.family}"), (TOTAL_CORES, "in all"),
-    ):  # fmt: skip
-        quota = quotas.get(name.lower())
-        if quota is not None and quota.used + size.cores > quota.limit:
+    usual = needs.others if needs.spot else needs.others + 1
+    for name, what, machines in (
+        (SPOT_CORES, "of spot capacity", 1 if needs.spot else 0),
+        (size.family, f"of {size.family}", usual),
+        (TOTAL_CORES, "in all", usual),
+    ):
+        quota, cores = quotas.get(name.lower()), machines * size.cores
+        if quota is not None and cores and quota.used + cores > quota.limit:
             free = max(0, quota.limit - quota.used)
-            why = f"needs {size.cores} vCPUs, and {free} of the {quota.limit} {what} are free in {needs.location}"
+            vms = f" for {machines} VMs" if machines > 1 else ""
+            why = f"needs {cores} vCPUs{vms}, and {free} of the {quota.limit} {what} are free in {needs.location}"
             yield Refusal(size.name, "quota", why)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder.apply.executor import Executor, Options
 from builder.errors import BuildError
+from builder.events import Event, ImageFailed, ImageFinished, ImageStarted
 from builder.machines.azure.last import LastGuest
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
@@ -235,3 +239,31 @@ def test_a_snapshot_that_failed_is_made_again(azure: Simulator, build: Build) ->
     build.write(STEPS)
     assert build.apply().version == "1.0.0"
     assert len(azure.faults.fired) == 1
+
+
+def test_images_wait_for_the_quota_that_others_of_their_run_use(azure: Simulator, build: Build) -> None:
+    build.write("prepare:\n  - run: touch /etc/made\n")
+    text = (build.root / "web.image.yaml").read_text()
+    for name in ("api", "job"):
+        (build.root / f"{name}.image.yaml").write_text(text.replace("web", name))
+    azure.catalogue.quotas["standarddsv5family"] = 4
+    plan = build.plan()
+    assert {image.action for image in plan.images} == {Action.BUILD}
+    loaded, tools = build._tools()
+    working: dict[str, ExitStack] = {}
+
+    def hear(event: Event) -> None:
+        """Time passes only while every image waits."""
+        build.events.append(event)
+        if isinstance(event, ImageStarted):
+            working[event.image] = ExitStack()
+            working[event.image].enter_context(azure.clock.worker())
+        if isinstance(event, ImageFinished | ImageFailed):
+            working[event.image].close()
+
+    Executor(replace(tools, listener=hear), loaded.documents, Options(side_by_side=3)).apply(plan)
+    versions = [item.name for item in azure.state.of_type("Microsoft.Compute/galleries/images/versions")]
+    assert versions == ["1.0.0"] * 3
+    assert [message for message in build.warnings if "use up the quota" in message]
+    made = [pair for pair in azure.traffic.pairs if pair.operation == f"PUT {VMS}"]
+    assert {pair.status for pair in made} == {201, 409}

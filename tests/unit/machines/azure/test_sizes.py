@@ -119,3 +119,18 @@ def test_the_list_keeps_its_order() -> None:
     ]
     assert suggestions(offered, NEEDS, {}) == ["Standard_A", "Standard_C"]
     assert suggestions(offered, NEEDS, {"cores": Quota(1, 0)}) == []
+
+
+@pytest.mark.parametrize(("limit", "others", "spot", "message"), [
+    (6, 2, False, ""),
+    (5, 2, False, "needs 6 vCPUs for 3 VMs, and 5 of the 5 of standardDSv5Family are free"),
+    (4, 2, True, ""),
+    (3, 2, True, "needs 4 vCPUs for 2 VMs, and 3 of the 3 of standardDSv5Family are free"),
+    (0, 0, True, ""),
+])  # fmt: skip
+def test_vms_that_test_have_a_share_in_the_quota(limit: int, others: int, message: str, *, spot: bool) -> None:
+    size = replace(SIZE, family="standardDSv5Family", capabilities={**SIZE.capabilities, "vCPUs": "2"})
+    used = {"standarddsv5family": Quota(limit, 0)}
+    needs = replace(NEEDS, others=others, spot=spot)
+    found = [refusal.why for refusal in refusals(size, needs, used) if refusal.code == "quota"]
+    assert [why.startswith(message) for why in found] == ([True] if message else [])
