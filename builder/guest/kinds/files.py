@@ -1,6 +1,7 @@
 """`files` and `template`: files of the repository, inline content and rendered templates, put into the image.
 
-A folder as source stands for the files in it. Each file is written beside its place and renamed, so that no half file
+A folder as source stands for the files in it, with the rights that git knows: a checkout's own depend on its umask.
+Folders that are missing are made, those in it with the owner of its files. Each file is written beside its place and renamed, so that no half file
 is ever there. A symbolic link at the path is replaced.
 """
 
@@ -10,8 +11,9 @@ import ntpath
 import os
 import posixpath
 import shlex
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +33,11 @@ from builder.model.run import GuestFacts, GuestScript
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, FileInput, Preview, Step
 
-VERSION = 1
+VERSION = 2
+TEMPLATE_VERSION = 1
 TEMPLATES = Path(__file__).parents[1] / "templates"
 DEFAULT_MODE = "0644"
+PROGRAM_MODE = "0755"
 
 Entry = dict[str, Any]
 
@@ -88,7 +92,7 @@ def _entries(values: Mapping[str, Any], image: ImageSpec, where: Place) -> Itera
         yield {"path": path, "source": below_root, **_rights(values, image, DEFAULT_MODE)}
         return
     for file in _files_below(source, where):
-        mode = "0755" if os.access(file, os.X_OK) else DEFAULT_MODE
+        mode = PROGRAM_MODE if file.stat().st_mode & stat.S_IXUSR else DEFAULT_MODE
         target = _paths(image).join(path, *file.relative_to(source).parts)
         from_root = file.relative_to(image.root).as_posix()
         yield {"path": target, "source": from_root, "folder": below_root, **_rights(values, image, mode)}
@@ -133,13 +137,26 @@ def _notes(values: Mapping[str, Any], image: ImageSpec) -> list[str]:
 
 
 def files_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> GuestScript:
-    """One call of `put` for each file."""
+    """One call of `put` for each file, and before it one of `put_folder` for each folder that isn't root's."""
     lines = [(TEMPLATES / "put.sh").read_text(encoding="utf-8")]
     staged, names = staged_files(inputs["files"], files)
+    known: set[str] = set()
     for name, entry in zip(names, inputs["files"], strict=True):
+        for folder in _folders(entry):
+            if folder not in known:
+                lines.append(f"put_folder {shlex.join([folder, entry['owner'], entry['group']])}")
+                known.add(folder)
         words = [name, entry["path"], entry["mode"], entry["owner"], entry["group"]]
         lines.append(f'put "$BUILD_FILES"/{shlex.join(words)}')
     return GuestScript("\n".join(lines) + "\n", files=staged)
+
+
+def _folders(entry: Mapping[str, Any]) -> list[str]:
+    """The folders of a folder's file that may have to be made for its owner, parents first."""
+    if "folder" not in entry or (entry["owner"], entry["group"]) == ("root", "root"):
+        return []
+    depth = len(PurePosixPath(entry["source"]).relative_to(entry["folder"]).parts)
+    return [str(folder) for folder in reversed(PurePosixPath(entry["path"]).parents[:depth])]
 
 
 def template_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged) -> GuestScript:
@@ -148,4 +165,4 @@ def template_script(inputs: Mapping[str, Any], facts: GuestFacts, files: Staged)
 
 
 register("files", VERSION, {"linux": files_script, "windows": windows.files_script})
-register("template", VERSION, {"linux": template_script, "windows": windows.template_script})
+register("template", TEMPLATE_VERSION, {"linux": template_script, "windows": windows.template_script})

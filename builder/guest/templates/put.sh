@@ -1,6 +1,13 @@
 # put SOURCE PATH MODE OWNER GROUP: a file gets its content, owner and mode in one step; folders above it are made.
 # A symbolic link at PATH is replaced, not followed.
+# put_folder PATH OWNER GROUP: a folder that is missing is made for its owner; one that is there is left as it is.
 umask 022
+
+put_folder() {
+    [ -d "$1" ] && return
+    mkdir -p -- "$1"
+    chown -- "$2:$3" "$1"
+}
 
 put() {
     folder=${2%/*}

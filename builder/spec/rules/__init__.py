@@ -31,6 +31,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
     disks.os_image_alone,
     files.repository_files,
     files.one_content,
+    files.folder_sources,
     files.image_paths,
     files.paths_once,
     files.script_lines,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from builder.errors import Diagnostic
-from builder.model.spec import Choice, ImageSpec
+from builder.model.spec import Choice, ImageSpec, KeyPath
 from builder.spec.files import FileInvalid, repository_path
 from builder.spec.rules.base import finding, normal_path, steps_of, values_of_format
 
@@ -40,6 +43,39 @@ def one_content(image: ImageSpec) -> Iterator[Diagnostic]:
                 yield finding(image, (*path, "content"), "one-of", "a file has `source` or `content`, not both")
             elif "source" not in file and "content" not in file:
                 yield finding(image, path, "missing-key", "a file needs `source` or `content`")
+
+
+def folder_sources(image: ImageSpec) -> Iterator[Diagnostic]:
+    """A folder's files are regular ones, with the rights that git keeps: every checkout gives the same image."""
+    if image.state == "retired":
+        return
+    for step in steps_of(image, "files"):
+        for index, file in enumerate(step.values["files"]):
+            path = (*step.path, "files", index, "source")
+            try:
+                folder = repository_path(image.folder, file.get("source", ""), image.root, folders=True)
+            except FileInvalid:
+                continue
+            if "source" in file and folder.is_dir():
+                yield from _in_folder(image, path, folder, told_rights="mode" in file or image.os.family != "linux")
+
+
+def _in_folder(image: ImageSpec, path: KeyPath, folder: Path, *, told_rights: bool) -> Iterator[Diagnostic]:
+    for here, folders, names in os.walk(folder):
+        folders.sort()
+        # Where umask hides everything, nobody meant any one file
+        told = told_rights or not os.stat(here).st_mode & stat.S_IROTH
+        for name in sorted([*names, *(name for name in folders if os.path.islink(os.path.join(here, name)))]):
+            mode = os.lstat(os.path.join(here, name)).st_mode
+            shown = os.path.relpath(os.path.join(here, name), folder.parent)
+            if not stat.S_ISREG(mode):
+                what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+                message = f"'{shown}' is {what}: it can't be taken along with its folder"
+                yield finding(image, path, "not-a-file", message, "make links in the image with a `run` step")
+            elif not told and not mode & stat.S_IROTH:
+                message = f"'{shown}' is private here ({stat.S_IMODE(mode):04o}) and everybody's to read in the image"
+                help = "git keeps no such rights: give the file an entry of its own, with its `mode`"
+                yield finding(image, path, "rights-not-kept", message, help, severity="warning")
 
 
 def image_paths(image: ImageSpec) -> Iterator[Diagnostic]:

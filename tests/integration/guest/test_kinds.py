@@ -75,6 +75,7 @@ def test_files_get_content_owner_and_mode(root: Path, tmp_path: Path) -> None:
         entry("/top", content=""),
     ]
     staged = {"images/big": big, "images/app/bin/it's x": folder / "bin/it's x"}
+    (root / "opt/app").mkdir(parents=True)
     for _ in range(2):
         put(root, *entries, staged=staged)
     status = (root / "etc/deep/er/a b").stat()
@@ -84,6 +85,8 @@ def test_files_get_content_owner_and_mode(root: Path, tmp_path: Path) -> None:
     assert (root / "opt/app/bin/it's x").read_text() == "in a folder\n"
     assert (root / "opt/app/bin/it's x").stat().st_uid == 1234
     assert stat.S_IMODE((root / "opt/app/bin/it's x").stat().st_mode) == 0o755
+    # A folder that was there stays as it was
+    assert [(root / name).stat().st_uid for name in ("opt/app", "opt/app/bin")] == [0, 1234]
     assert (root / "etc/link").read_text() == (root / "etc/folder-link").read_text() == "a file now\n"
     assert (root / "srv/target").read_text() == "safe\n"
     assert not list(root.rglob("*.build-new*")) and not list(root.rglob(".build-new*"))

@@ -80,6 +80,22 @@ def test_files_are_staged_and_put(tmp_path: Path) -> None:
     ]
 
 
+def test_the_folders_of_a_folder_have_its_owner(tmp_path: Path) -> None:
+    """Each is made once, before what is in it; what stands above the folder is not the folder's."""
+    rights = {"folder": "images/app", "mode": "0644", "owner": "app", "group": "adm"}
+    names = ["a", "bin/b", "bin/deep/c"]
+    inputs = {"files": [{"path": f"/opt/x/{name}", "source": f"images/app/{name}", **rights} for name in names]}
+    script = files.files_script(inputs, FACTS, {f"images/app/{name}": tmp_path / name for name in names})
+    assert [line for line in script.text.splitlines() if line.startswith(("put ", "put_folder "))] == [
+        "put_folder /opt/x app adm",
+        'put "$BUILD_FILES"/folder-0/a /opt/x/a 0644 app adm',
+        "put_folder /opt/x/bin app adm",
+        'put "$BUILD_FILES"/folder-0/bin/b /opt/x/bin/b 0644 app adm',
+        "put_folder /opt/x/bin/deep app adm",
+        'put "$BUILD_FILES"/folder-0/bin/deep/c /opt/x/bin/deep/c 0644 app adm',
+    ]
+
+
 def test_a_template_is_a_file_with_known_content() -> None:
     entry = {"path": "/etc/motd", "content": "é\n", "mode": "0644", "owner": "root", "group": "root"}
     script = files.template_script(entry, FACTS, {})

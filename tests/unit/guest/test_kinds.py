@@ -143,8 +143,9 @@ def test_files_are_named_below_the_root_with_their_digest(tmp_path: Path) -> Non
 
 
 def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
-    place_file(tmp_path, "images/app/bin/start", "#!/bin/sh\n", 0o755)
-    place_file(tmp_path, "images/app/a b.conf", "x\n")
+    place_file(tmp_path, "images/app/bin/start", "#!/bin/sh\n", 0o700)
+    # As git has it: the same in every checkout, whatever its umask
+    place_file(tmp_path, "images/app/a b.conf", "x\n", 0o600)
     step = step_of(tmp_path, entry("files", files=[{"path": "/opt/app/", "source": "app"}]))
     assert [(item["path"], item["mode"], item["folder"]) for item in step.inputs["files"]] == [
         ("/opt/app/a b.conf", "0644", "images/app"),

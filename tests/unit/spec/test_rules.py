@@ -204,6 +204,21 @@ FINDINGS = [
     (LOCAL + step("script: {path: folder}"), ["folder: file-missing 'folder' is a folder; a file is needed"]),
     (LOCAL + step("files: [{path: /a, source: folder}, {path: /b, source: ok.sh}]"), []),
     (
+        LOCAL + step("files: [{path: /a, source: linked}]"),
+        [
+            "linked: not-a-file 'linked/here' is a link: it can't be taken along with its folder | make links in the image with a `run` step",
+            "linked: not-a-file 'linked/there' is a link: it can't be taken along with its folder | make links in the image with a `run` step",
+        ],
+    ),
+    (LOCAL + step("files: [{path: /a, source: linked}]") + "state: retired\n", []),
+    (
+        LOCAL + step("files: [{path: /a, source: private}]"),
+        [
+            "private: rights-not-kept 'private/key' is private here (0600) and everybody's to read in the image | git keeps no such rights: give the file an entry of its own, with its `mode`"
+        ],
+    ),
+    (LOCAL + step('files: [{path: /a, source: private, mode: "0600"}]'), []),
+    (
         LOCAL + step("script: {path: ../../secret}"),
         ["../../secret: path-outside '../../secret' leads out of the project | copy the file into the repository"],
     ),
@@ -434,6 +449,15 @@ def project(tmp_path: Path) -> Path:
     put(root, "images/crlf.sh", "#!/bin/sh\r\necho\r\n")
     put(root, "images/folder/file", "x")
     put(root, "images/large", "x" * 70_000)
+    put(root, "images/linked/file", "x")
+    (root / "images/linked/here").symlink_to("file")
+    (root / "images/linked/there").symlink_to(tmp_path)
+    put(root, "images/private/key", "x")
+    (root / "images/private").chmod(0o755)
+    (root / "images/private/key").chmod(0o600)
+    put(root, "images/private/closed/file", "x")
+    (root / "images/private/closed").chmod(0o700)
+    (root / "images/private/closed/file").chmod(0o600)
     (root / "images/out").symlink_to(tmp_path / "secret")
     (root / "images/elsewhere").symlink_to(tmp_path)
     return root
