@@ -1,8 +1,8 @@
 """`files` and `template`: files of the repository, inline content and rendered templates, put into the image.
 
 A folder as source stands for the files in it, with the rights that git knows: a checkout's own depend on its umask.
-Folders that are missing are made, those in it with the owner of its files. Each file is written beside its place and renamed, so that no half file
-is ever there. A symbolic link at the path is replaced.
+Folders that are missing are made, those in it with the owner of its files. Each file is written beside its place and
+renamed, so that no half file is ever there. A symbolic link at the path is replaced.
 """
 
 from __future__ import annotations

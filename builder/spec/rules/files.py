@@ -61,13 +61,14 @@ def folder_sources(image: ImageSpec) -> Iterator[Diagnostic]:
 
 
 def _in_folder(image: ImageSpec, path: KeyPath, folder: Path, *, told_rights: bool) -> Iterator[Diagnostic]:
-    for here, folders, names in os.walk(folder):
+    for name, folders, files in os.walk(folder):
         folders.sort()
+        here = Path(name)
         # Where umask hides everything, nobody meant any one file
-        told = told_rights or not os.stat(here).st_mode & stat.S_IROTH
-        for name in sorted([*names, *(name for name in folders if os.path.islink(os.path.join(here, name)))]):
-            mode = os.lstat(os.path.join(here, name)).st_mode
-            shown = os.path.relpath(os.path.join(here, name), folder.parent)
+        told = told_rights or not here.stat().st_mode & stat.S_IROTH
+        links = [entry for entry in folders if (here / entry).is_symlink()]
+        for file in (here / entry for entry in sorted([*files, *links])):
+            mode, shown = file.lstat().st_mode, file.relative_to(folder.parent)
             if not stat.S_ISREG(mode):
                 what = "a link" if stat.S_ISLNK(mode) else "no regular file"
                 message = f"'{shown}' is {what}: it can't be taken along with its folder"
