@@ -43,11 +43,21 @@ class Traits:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """What a build takes of something that all builds share while they run: `amount` of the `free` of `what`."""
+
+    what: str
+    amount: int
+    free: int
+
+
+@dataclass(frozen=True)
 class MachineFacts:
     """What a machine says about an image before anything is made.
 
     `source` is the resolved source (exact version, sha256), part of the first step's inputs. `checkpoints` are the
-    digests that a build can start from. `artifacts` are digests captured but not published yet.
+    digests that a build can start from. `artifacts` are digests captured but not published yet. `demands` are what a
+    build takes that others of the same plan may want too.
     """
 
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +65,7 @@ class MachineFacts:
     artifacts: frozenset[str] = frozenset()
     blockers: tuple[Blocker, ...] = ()
     traits: Traits = Traits()
+    demands: tuple[Demand, ...] = ()
 
 
 class VersionState(StrEnum):

@@ -16,7 +16,7 @@ from builder import __version__
 from builder.destinations.base import Destination
 from builder.errors import BuildError, ExitCode, Unreachable
 from builder.machines.base import Machine
-from builder.model.observed import FOREIGN, MachineFacts, Published, PublishedVersion, Traits
+from builder.model.observed import FOREIGN, Demand, MachineFacts, Published, PublishedVersion, Traits
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
 from builder.model.steps import KINDS, KindRegistry
@@ -26,6 +26,7 @@ from builder.plan.graph import base_of, bases_first, pinned_version, pinned_vers
 from builder.plan.outcome import as_reasons, blocked, reason_of
 from builder.plan.selection import PlanOptions, selected
 from builder.plan.situation import Situation
+from builder.plan.together import with_waits
 
 LIFETIME = timedelta(hours=24)
 # How many machines and destinations are asked at once, where they are not on this host
@@ -91,6 +92,7 @@ class Planner:
         work.refuse_unreachable()
         joined = work.needed(chosen)
         listed = [work.plans[name] for name in order if name in chosen or name in joined]
+        listed = with_waits(listed, work.demands)
         if options.offline:
             listed = [_offline(plan) for plan in listed]
         plan = Plan(
@@ -165,6 +167,7 @@ class _Work:
         self.observed: dict[str, Any] = {}
         self.files: dict[str, str] = {}
         self.traits: dict[str, Traits] = {}
+        self.demands: dict[str, tuple[Demand, ...]] = {}
         self.looks: dict[str, _Looks] = {}
         self.unreachable: dict[str, Unreachable] = {}
 
@@ -248,7 +251,9 @@ class _Work:
         if image.state == "retired":
             return retire(situation)
         base = self._base(image)
-        decision = decide(situation, self.planner.machine_for(image), base, self._machine_facts(image))
+        facts = self._machine_facts(image)
+        self.demands[image.name] = facts.demands
+        decision = decide(situation, self.planner.machine_for(image), base, facts)
         self.traits[image.name] = decision.traits
         self.files.update((file.path, file.sha256) for file in decision.files)
         plan = decision.plan

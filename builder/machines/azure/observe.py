@@ -67,7 +67,12 @@ def observe(image: ImageSpec, reads: Reader) -> MachineFacts:
     # In a region that is none there is nothing of anything: one reason says it all
     blockers = [found for found in blockers if found.code == "location"] or blockers
     facts = source.as_inputs() if source is not None else {}
-    return MachineFacts(source=facts, blockers=tuple(dict.fromkeys(blockers)), traits=traits(machine, source))
+    return MachineFacts(
+        source=facts,
+        blockers=tuple(dict.fromkeys(blockers)),
+        traits=traits(machine, source),
+        demands=() if blockers else preflight.demands(checked),
+    )
 
 
 _SURROUNDINGS: tuple[Check, ...] = (

@@ -18,7 +18,7 @@ from builder.machines.azure.rules import blocker
 from builder.machines.azure.sources.base import region
 from builder.machines.azure.step_checks import STEP_CHECKS, large_steps
 from builder.machines.azure.wanted import network_of
-from builder.model.observed import Blocker
+from builder.model.observed import Blocker, Demand
 from builder.model.spec import MIB, ImageSpec, KeyPath
 
 SKUS = "Microsoft.Compute/skus"
@@ -282,6 +282,14 @@ def fitting_sizes(checked: Checked) -> tuple[str, ...]:
     offered, used = offered_sizes(reads, needs.location), quotas(reads, needs.location)
     wanted = checked.machine.sizes
     return sizes.choose(wanted, offered, needs, used)[0] or sizes.choose(wanted, offered, needs, {})[0]
+
+
+def demands(checked: Checked) -> tuple[Demand, ...]:
+    """What the image's VMs take of the subscription's quotas, in the size that it will have."""
+    reads, needs = checked.reads, checked.needs
+    offered, used = offered_sizes(reads, needs.location), quotas(reads, needs.location)
+    fitting = sizes.choose(checked.machine.sizes, offered, needs, used)[0]
+    return sizes.demands(offered[fitting[0].lower()], needs, used) if fitting else ()
 
 
 def _tests(image: ImageSpec) -> int:

@@ -54,6 +54,19 @@ what a spec says, and can't be applied.
 `location`, the gallery's own, the first of its `regions`), of the resource group, of the source's gallery: the first
 that tells.
 
+## Its network, and its VMs
+
+Without `subnet` a network is made for the run, with nothing let in, no public IP, and outbound access by Azure's
+default (`defaultOutboundAccess: true`). A subnet that is given needs a way out of its own where the spec fetches
+anything: a NAT gateway, a firewall, or default outbound access, which newer subnets don't have. The guest's agent needs
+none: it speaks to its host.
+
+`spot` is for the build VM alone. Azure may take it away at any moment: the build then goes on from its last checkpoint,
+at most `retries` times. VMs that test, or look at a disk for `verify: deep`, are never of spot capacity.
+
+A plan counts the cores of all VMs that an image has at once: the build VM, one or (`identity`) two that test. Images
+that are built side by side and find the quota used up by others of their run wait for those; the plan says which.
+
 ## What goes into the VM, and what comes out
 
 Everything goes by managed run commands: nothing listens in the VM, and nobody logs in. The text of a run command can be

@@ -11,6 +11,7 @@ from typing import Any
 
 from builder.machines.azure.resolved import CONFIDENTIAL, TRUSTED_LAUNCH
 from builder.machines.azure.sources.base import region
+from builder.model.observed import Demand
 
 # Where no size fits, so many others are named
 MOST_SUGGESTED = 3
@@ -73,6 +74,11 @@ class Quota:
 
     limit: int
     used: int
+
+    @property
+    def free(self) -> int:
+        """What is left of it."""
+        return max(0, self.limit - self.used)
 
 
 @dataclass(frozen=True)
@@ -201,18 +207,33 @@ def refusals(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> Iterato
 
 
 def _over_quota(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> Iterator[Refusal]:
+    for what, machines, quota in _shares(size, needs, quotas):
+        cores = machines * size.cores
+        if quota.used + cores > quota.limit:
+            vms = f" for {machines} VMs" if machines > 1 else ""
+            why = f"needs {cores} vCPUs{vms}, and {quota.free} of the {quota.limit} {what} are free in {needs.location}"
+            yield Refusal(size.name, "quota", why)
+
+
+def _shares(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> Iterator[tuple[str, int, Quota]]:
+    """The quotas that an image's VMs count in: in words, how many of them, and how much is used."""
     usual = needs.others if needs.spot else needs.others + 1
     for name, what, machines in (
         (SPOT_CORES, "of spot capacity", 1 if needs.spot else 0),
         (size.family, f"of {size.family}", usual),
         (TOTAL_CORES, "in all", usual),
     ):
-        quota, cores = quotas.get(name.lower()), machines * size.cores
-        if quota is not None and cores and quota.used + cores > quota.limit:
-            free = max(0, quota.limit - quota.used)
-            vms = f" for {machines} VMs" if machines > 1 else ""
-            why = f"needs {cores} vCPUs{vms}, and {free} of the {quota.limit} {what} are free in {needs.location}"
-            yield Refusal(size.name, "quota", why)
+        quota = quotas.get(name.lower())
+        if quota is not None and machines:
+            yield what, machines, quota
+
+
+def demands(size: VmSize, needs: Needs, quotas: Mapping[str, Quota]) -> tuple[Demand, ...]:
+    """What an image's VMs of a size take of the subscription's quotas, which other images share."""
+    return tuple(
+        Demand(f"vCPUs {what} in {needs.location}", machines * size.cores, quota.free)
+        for what, machines, quota in _shares(size, needs, quotas)
+    )
 
 
 def choose(

@@ -249,6 +249,7 @@ def test_images_wait_for_the_quota_that_others_of_their_run_use(azure: Simulator
     azure.catalogue.quotas["standarddsv5family"] = 4
     plan = build.plan()
     assert {image.action for image in plan.images} == {Action.BUILD}
+    assert [[note.code for note in image.notes] for image in plan.images] == [[], [], ["waits_for_room"]]
     loaded, tools = build._tools()
     working: dict[str, ExitStack] = {}
 
