@@ -63,7 +63,7 @@ class Draft:
         built = [self._build(whole, NEUTRAL_VERSION, renames) for whole in wholes]
         if built:
             # What misses something only because it was left out as invalid is not worth a word
-            beside = {self._place(part) for path in removed for part in (path, path[:-1])}
+            beside = {self._place(part) for path in removed for part in _around(path)}
             each = [[*more, *check_image(spec)] for spec, more in built]
             diagnostics += [item for item in each[0] if item.place not in beside and all(item in one for one in each)]
         if len(built) == 1 and ("name",) not in removed:
@@ -173,6 +173,11 @@ class Draft:
         while path and path not in self.places:
             path = path[:-1]
         return self.places[path] if path in self.places else self.places.key(())
+
+
+def _around(path: KeyPath) -> tuple[KeyPath, ...]:
+    """What may be found wanting because a value is left out: its map, or its list and the map that has it."""
+    return (path, path[:-1], path[:-2]) if len(path) > 2 and isinstance(path[-1], int) else (path, path[:-1])
 
 
 def _template_text(path: Path) -> str:

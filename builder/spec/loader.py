@@ -55,6 +55,8 @@ class _Reading:
     drafts: dict[str, list[Draft]] = field(default_factory=dict)
     found: dict[Diagnostic, None] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
+    # Names of images in files that were looked into for what others stand on, and not read
+    others: set[str] = field(default_factory=set)
 
 
 def load(
@@ -101,7 +103,8 @@ def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, st
     for draft in drafts:
         reading.found |= dict.fromkeys(draft.check())
     specs = [draft.checked for draft in drafts if draft.checked]
-    reading.found |= dict.fromkeys(check_images(specs, complete=len(specs) == len(drafts), store=project.store))
+    complete = len(specs) == len(drafts)
+    reading.found |= dict.fromkeys(check_images(specs, complete=complete, store=project.store, others=reading.others))
     if any(item.severity == "error" for item in reading.found):
         raise SpecInvalid(list(reading.found), root=root)
     _refuse_unused(reading)
@@ -213,9 +216,12 @@ def _read_named(reading: _Reading, files: Iterable[Path], names: set[str | None]
     found = False
     for file in files:
         made = drafts_of(reading.project, file, environment=reading.environment, variables=reading.variables)
-        if any(draft.name_guess() in names for draft in made):
+        guessed = {draft.name_guess() for draft in made}
+        if guessed & names:
             _read(reading, file)
             found = True
+        else:
+            reading.others |= {name for name in guessed if name}
     return found
 
 

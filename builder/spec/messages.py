@@ -17,6 +17,8 @@ from builder.spec.yaml_text import plain
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
+# What a pattern lets pass, in words: a keyword that editors show too
+ALLOWED = "patternErrorMessage"
 MOST_LISTED = 12
 LONGEST_SHOWN = 60
 # Text that is the same with and without quotes, also inside { } and [ ]
@@ -141,6 +143,10 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
         help = f"write {'true' if value.lower() in ('yes', 'on') else 'false'}"
     elif "integer" in wanted and isinstance(value, str) and value.isdigit():
         help = f"write {value} without quotes"
+    elif "object" in wanted and isinstance(value, str) and len(_schema(error).get("required", ())) == 1:
+        (needed,) = _schema(error)["required"]
+        meant = {needed: value}
+        return Problem(path, "type", message, f"write {flow(meant)}", instead=meant)
     return Problem(path, "type", message, help)
 
 
@@ -187,12 +193,13 @@ def _enum(path: KeyPath, error: ValidationError) -> Problem:
 def _pattern(path: KeyPath, error: ValidationError) -> Problem:
     schema = _schema(error)
     fix = AS_WRITTEN.get(schema.get("format", ""))
-    help = fix(str(error.instance)) if fix else schema.get("description")
+    help = fix(str(error.instance)) if fix else schema.get(ALLOWED)
     return Problem(path, "pattern", f"{shown(error.instance)} can't be {_named(path)}", help)
 
 
 def _key_pattern(path: KeyPath, error: ValidationError) -> Problem:
-    return Problem(path, "key-pattern", f"{shown(error.instance)} can't be a name here", at_key=True)
+    help = _schema(error).get(ALLOWED)
+    return Problem(path, "key-pattern", f"{shown(error.instance)} can't be a name here", help, at_key=True)
 
 
 def _unknown_key(path: KeyPath, error: ValidationError) -> Problem:

@@ -68,12 +68,23 @@ class TemplateInvalid(Exception):
 
 
 class Scope(dict[str, Json]):
-    """Names that templates may use, under a title such as `vars`. `help` is for a name that isn't there."""
+    """Names that templates may use, under a title such as `vars`. `help` is for a name that isn't there.
 
-    def __init__(self, title: str, values: Mapping[str, Json], help: str = "") -> None:
+    `later` are those that will be there, but only for what follows.
+    """
+
+    def __init__(self, title: str, values: Mapping[str, Json], help: str = "", later: Iterable[str] = ()) -> None:
         super().__init__(values)
         self.title = title
         self.help = help
+        self.later = set(later)
+
+    def help_for(self, name: str) -> str:
+        """What to do about a name that isn't there."""
+        if name in self.later:
+            return f"{name!r} is set after it: a variable can use those that are set before it"
+        close = difflib.get_close_matches(name, self, 1)
+        return f"did you mean {close[0]!r}?" if close else self.help
 
 
 def is_templated(text: str) -> bool:
@@ -224,9 +235,7 @@ def _environment() -> jinja2.Environment:
         def _undefined_message(self) -> str:
             name, scope = str(self._undefined_name), self._undefined_obj
             if isinstance(scope, Scope):
-                close = difflib.get_close_matches(name, scope, 1)
-                help = f"did you mean {close[0]!r}?" if close else scope.help
-                return f"{scope.title} has no {name!r}{HELP_FOLLOWS}{help}"
+                return f"{scope.title} has no {name!r}{HELP_FOLLOWS}{scope.help_for(name)}"
             if scope is jinja2.utils.missing:
                 return f"there is no {name!r} here{HELP_FOLLOWS}{NAMES}"
             return f"the value has no {name!r}"

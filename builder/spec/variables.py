@@ -63,7 +63,7 @@ def scope_of(
     variables: list[Variable], names: Mapping[str, Json], budget: Budget, *, help: str = ""
 ) -> tuple[Scope, list[Diagnostic]]:
     """The rendered variables. Each may use those before it. `help` is for one that isn't there."""
-    scope = Scope("vars", {}, help)
+    scope = Scope("vars", {}, help, later=(variable.name for variable in variables))
     found: list[Diagnostic] = []
     for variable in variables:
         # What comes from the command line is text, never a template
@@ -74,6 +74,7 @@ def scope_of(
         scope[variable.name] = rendering.of(variable.value, variable.path)
         for path, error in rendering.failed.items():
             found.append(Diagnostic(variable.document.place(path), error.code, error.message, error.help))
+    scope.later.clear()
     return scope, found
 
 

@@ -221,10 +221,37 @@ def _compose(text: str, make: type[Any]) -> yaml.Node | None:
     try:
         root: yaml.Node | None = parser.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _syntax(text, error) from error
+        raise _unclosed(text, error, make) or _syntax(text, error) from error
     finally:
         parser.dispose()
     return root
+
+
+def _unclosed(text: str, error: yaml.MarkedYAMLError, make: type[Any]) -> _Refused | None:
+    """The last bracket that is still open where the text ends, when that is the error."""
+    import yaml
+
+    mark = error.problem_mark
+    if mark is None or "node content" not in (error.problem or ""):
+        return None
+    if "".join(_LINE_BREAK.split(text)[mark.line :])[mark.column :].strip():
+        return None
+    scanner = make(text)
+    opened: list[yaml.Token] = []
+    try:
+        while scanner.check_token():
+            token = scanner.get_token()
+            if isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken):
+                opened.append(token)
+            elif isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and opened:
+                opened.pop()
+    finally:
+        scanner.dispose()
+    if not opened:
+        return None
+    start = opened[-1].start_mark
+    bracket = _LINE_BREAK.split(text)[start.line][start.column]
+    return _Refused("yaml-syntax", f"this {bracket} is never closed", (start.line + 1, start.column + 1))
 
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Refused:
@@ -263,6 +290,8 @@ class _Reader:
         self.problems: list[Diagnostic] = []
         self.nodes = 0
         self.characters = 0
+        # The collections around what is being read
+        self.around: list[yaml.Node] = []
 
     def read(self, node: yaml.Node, path: KeyPath, key: Position | None) -> Json:
         """The value of a node; `key` is the position of its key, when it has one."""
@@ -284,9 +313,12 @@ class _Reader:
             return self.scalar(node, path)
         assert isinstance(node, yaml.CollectionNode)
         self.places[path] = at if key is None or node.flow_style else key
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path)
-        return [self.read(item, (*path, index), None) for index, item in enumerate(node.value)]
+        if any(node is other for other in self.around):
+            raise _Refused("yaml-alias", "this holds an alias of itself", at, "write out what is meant")
+        self.around.append(node)
+        made = self.mapping(node, path) if isinstance(node, yaml.MappingNode) else self.list(node, path)
+        self.around.pop()
+        return made
 
     def text(self, node: yaml.ScalarNode) -> str:
         text: str = node.value
@@ -305,6 +337,9 @@ class _Reader:
         if value.__class__ is not str:
             self.written[path] = text
         return value
+
+    def list(self, node: yaml.CollectionNode, path: KeyPath) -> list[Json]:
+        return [self.read(item, (*path, index), None) for index, item in enumerate(node.value)]
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Json]:
         import yaml

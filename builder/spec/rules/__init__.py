@@ -5,7 +5,7 @@ Every rule is a function that yields findings; its docstring states the reason. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from builder.errors import Diagnostic
 from builder.model.spec import ImageSpec
@@ -71,11 +71,16 @@ def check_image(image: ImageSpec) -> list[Diagnostic]:
     return [finding for rule in IMAGE_RULES for finding in rule(image)]
 
 
-def check_images(images: Sequence[ImageSpec], *, complete: bool, store: str) -> list[Diagnostic]:
+def check_images(
+    images: Sequence[ImageSpec], *, complete: bool, store: str, others: Collection[str] = ()
+) -> list[Diagnostic]:
     """What the rules find in the images of a project together.
 
-    `complete`: no image is missing for being invalid. `store` is the project's local store, below its root.
+    `complete`: no image is missing for being invalid. `store` is the project's local store, below its root. `others`
+    are the names of images that were not loaded.
     """
+    found = [finding for rule in PROJECT_RULES if rule is not together.known_bases for finding in rule(images)]
     # An image that is invalid itself is not unknown
-    rules = [rule for rule in PROJECT_RULES if complete or rule is not together.known_bases]
-    return [*(finding for rule in rules for finding in rule(images)), *together.outside_store(images, store)]
+    if complete:
+        found += together.known_bases(images, others)
+    return [*found, *together.outside_store(images, store)]

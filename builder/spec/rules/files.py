@@ -88,7 +88,8 @@ def image_paths(image: ImageSpec) -> Iterator[Diagnostic]:
                 yield finding(image, path, "image-path", f"'{name}' is not an absolute path of Windows", help)
             continue
         if not name.startswith("/") or ".." in name.split("/"):
-            yield finding(image, path, "image-path", f"'{name}' must be absolute, without '..'", f"write '/{name}'")
+            help = f"write '{normal_path(name)}'"
+            yield finding(image, path, "image-path", f"'{name}' must be absolute, without '..'", help)
         elif name.endswith("/"):
             yield finding(image, path, "image-path", f"'{name}' must name the file itself, not its folder")
         elif _below(name, NOT_KEPT):

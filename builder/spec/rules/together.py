@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from builder.errors import Diagnostic
@@ -30,8 +30,10 @@ def names_once(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
             yield finding(image, ("name",), "duplicate-name", message)
 
 
-def known_bases(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+def known_bases(images: Sequence[ImageSpec], others: Collection[str] = ()) -> Iterator[Diagnostic]:
     """What an image stands on is an image of this project, which is not retired."""
+    # `others`: names of the project's other images, when only some are looked at
+    names = sorted({image.name for image in images} | set(others))
     by_name = {image.name: image for image in images}
     for image in images:
         name = _base(image)
@@ -39,8 +41,8 @@ def known_bases(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
             continue
         base = by_name.get(name)
         if base is None:
-            meant = guess(name, by_name)
-            help = f"did you mean '{meant}'?" if meant else "images are: " + ", ".join(sorted(by_name)[:10])
+            meant = guess(name, names, taken=(image.name,))
+            help = f"did you mean '{meant}'?" if meant else "images are: " + ", ".join(names[:10])
             yield finding(image, (*image.source.path, "name"), "unknown-image", f"there is no image '{name}'", help)
         elif base.state == "retired":
             yield finding(image, (*image.source.path, "name"), "retired-base", f"image '{name}' is retired")

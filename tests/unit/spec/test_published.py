@@ -16,6 +16,7 @@ from builder.spec.published import read_schema
 from builder.spec.reference import reference
 from builder.spec.rules.machines import BOOTSTRAP
 from builder.spec.schema import load_schema
+from builder.spec.values import AS_WRITTEN
 
 NAMES = ("image", "project")
 
@@ -54,6 +55,15 @@ def test_defaults_and_examples_are_valid(name: str):
         validator = Draft7Validator(schema)
         for value in (*schema.get("examples", ()), *([schema["default"]] if "default" in schema else ())):
             assert not list(validator.iter_errors(value)), (path, value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_pattern_wants_is_said_in_words(name: str):
+    """By a format that has words of its own, or beside the pattern: nobody should have to read the expression."""
+    for path, schema in schemas(json.loads(read_schema(name))):
+        for inner in (schema, schema.get("propertyNames", {})):
+            words = schema.get("format") in AS_WRITTEN or "patternErrorMessage" in inner
+            assert words or "pattern" not in inner, path
 
 
 def test_the_operations_are_those_of_the_table():

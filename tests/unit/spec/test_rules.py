@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.azure.tags import PREFIX
+from builder.errors import SpecInvalid
 from builder.model.spec import ImageSpec
-from builder.spec.loader import drafts_of
+from builder.spec.loader import drafts_of, load
 from builder.spec.project import load_project
 from builder.spec.rules import IMAGE_RULES, PROJECT_RULES
 from builder.spec.rules.publishing import RESERVED_TAGS
@@ -242,6 +243,10 @@ FINDINGS = [
     (
         LOCAL + step("files: [{path: /a, source: ok.sh, content: x}]"),
         ["x: one-of a file has `source` or `content`, not both"],
+    ),
+    (
+        LOCAL + step("files: [{path: /etc/../x, content: x}]"),
+        ["/etc/../x: image-path '/etc/../x' must be absolute, without '..' | write '/x'"],
     ),
     (
         LOCAL + step("files: [{path: etc/a, content: x}]"),
@@ -524,6 +529,17 @@ def test_a_base_must_exist(tmp_path: Path):
     assert many(tmp_path, image("base"), image("web", source="{image: bse}")) == [
         "images/1.yaml:3:17 unknown-image there is no image 'bse' | did you mean 'base'?"
     ]
+
+
+def test_a_base_is_looked_for_in_the_whole_project(tmp_path: Path):
+    """Also where only one spec is asked about: what is near, and what there is."""
+    put(tmp_path, "build.yaml", "")
+    put(tmp_path, "images/base.yaml", image("base"))
+    for name, help in (("bse", "did you mean 'base'?"), ("zz", "images are: base, web")):
+        put(tmp_path, "images/web.yaml", image("web", source=f"{{image: {name}}}"))
+        with pytest.raises(SpecInvalid) as caught:
+            load([tmp_path / "images/web.yaml"])
+        assert [item.help for item in caught.value.diagnostics] == [help]
 
 
 def test_a_base_that_is_invalid_itself_is_not_unknown(tmp_path: Path):

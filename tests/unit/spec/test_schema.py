@@ -51,7 +51,7 @@ MESSAGES = [
     ),
     (
         f"{LOCAL}prepare:\n- run: {{command: ls, secrets: {{TOKEN: {{env: a-b}}}}}}",
-        "5:45 pattern 'a-b' can't be 'env' | The name of a variable in the environment that build runs in.",
+        "5:45 pattern 'a-b' can't be 'env' | use letters, digits and underscores, no digit first",
     ),
     (
         f"{LOCAL}prepare:\n- run: {{command: ls, secrets: {{TOKEN: {{value: hunter2}}}}}}",
@@ -95,7 +95,20 @@ MESSAGES = [
         f"{LOCAL}prepare:\n- run: {{command: ls, env: {{LEVEL: 3}}}}",
         "5:35 type 'LEVEL' must be text, not a number | write \"3\"",
     ),
-    (f"{LOCAL}prepare:\n- run: {{command: ls, env: {{1A: x}}}}", "5:28 key-pattern '1A' can't be a name here"),
+    (
+        f"{LOCAL}prepare:\n- run: {{command: ls, env: {{1A: x}}}}",
+        "5:28 key-pattern '1A' can't be a name here | use letters, digits and underscores, no digit first",
+    ),
+    (
+        f"{LOCAL}prepare:\n- packages: {{install: ['jq; rm']}}",
+        "5:24 pattern 'jq; rm' can't be an item of 'install' | "
+        "write one package's name, without spaces: nginx, or nginx=1.22.1",
+    ),
+    (
+        f"{LOCAL}prepare:\n- users: [{{name: Bad Name}}]",
+        "5:18 pattern 'Bad Name' can't be 'name' | "
+        "use at most 31 letters, digits, dots, dashes and underscores, a letter or underscore first",
+    ),
     (
         f"{LOCAL}disks: {{os: {{size: 30GB}}}}",
         "4:20 pattern '30GB' can't be 'size' | write 30GiB",
@@ -162,7 +175,10 @@ MESSAGES = [
         "4:20 pattern 'newest' can't be 'version' | write auto, 1.2.x, or three numbers such as \"1.2.0\"",
     ),
     (f"{LOCAL}publish: {{to: []}}", "4:15 minItems 'to' must not be empty"),
-    (f"{LOCAL}tags: {{'a<b': x}}", "4:8 key-pattern 'a<b' can't be a name here"),
+    (
+        f"{LOCAL}tags: {{'a<b': x}}",
+        "4:8 key-pattern 'a<b' can't be a name here | use at most 512 characters, none of them < > % & \\ ? /",
+    ),
     (LOCAL.removeprefix("name: web\n"), "1:1 missing-key key 'name' is missing | for example `name: web`"),
     (
         "name: web\nos: {family: linux}",
@@ -183,8 +199,7 @@ MESSAGES = [
     ),
     (
         AZURE + "machine: {azure: {size: small}}",
-        "4:25 pattern 'small' can't be 'size' | VM sizes; the first that can be had is "
-        "taken. Default: Standard_D2s_v5, or what fits the architecture and the security type.",
+        "4:25 pattern 'small' can't be 'size' | write a size such as Standard_D2s_v5",
     ),
 ]
 
@@ -277,6 +292,14 @@ def test_what_a_document_can_not_do_without_hides_nothing(
     assert any(line.startswith(f"{code} ") for line in found)
     schema = ("pattern ", "missing-key ", "unknown-key ", "enum ")
     assert [line for line in found if not line.startswith(schema)] == beside
+
+
+def test_the_one_key_that_a_text_was_meant_for(tmp_path: Path) -> None:
+    """What the text stands for is looked at too."""
+    assert diagnose(tmp_path, f"{LOCAL}prepare:\n- script: scripts/x.sh\n") == [
+        "5:11 file-missing 'scripts/x.sh' does not exist | paths are relative to the spec's folder",
+        "5:11 type 'script' must be a map, not text | write {path: scripts/x.sh}",
+    ]
 
 
 def test_all_files_are_checked_and_findings_are_sorted(tmp_path: Path):

@@ -76,6 +76,8 @@ SYNTAX = [
     ("a: b: c", "1:5", "a ':' that doesn't fit here", "put quotes around text that contains ': '"),
     ("a: [1, 2", "1:4", "this [ is never closed", None),
     ("a: {x: 1", "1:4", "this { is never closed", None),
+    ("a: [", "1:4", "this [ is never closed", None),
+    ("a: [b, {c: [d], e:\n# the end\n", "1:8", "this { is never closed", None),
     ("a: {x: 1\nb: 2", "2:2", "a ',' or '}' is missing before this", "opened at line 1, column 4"),
     ("a: 'text", "1:4", "this ' is never closed", None),
     ('a: "text', "1:4", 'this " is never closed', None),
@@ -132,7 +134,8 @@ def laughs(levels: int) -> str:
 HOSTILE = [
     ("billion laughs", laughs(10), "yaml-too-large"),
     ("one long text, many times", f"a: &a {'x' * 900_000}\nb: [{', '.join(['*a'] * 9000)}]", "yaml-too-large"),
-    ("a list that contains itself", "&a [*a]", "yaml-too-deep"),
+    ("a list that contains itself", "&a [*a]", "yaml-alias"),
+    ("a map that contains itself", "a: &a {b: [{c: *a}]}", "yaml-alias"),
     ("a million brackets", "[" * 1_000_000, "yaml-too-deep"),
     ("a million braces", "{" * 1_000_000, "yaml-too-deep"),
     ("nested dashes", "- " * 500_000, "yaml-too-deep"),
