@@ -24,7 +24,7 @@ from builder.plan.copies import not_copied, regions_of
 from builder.plan.digests import chain, image_digest
 from builder.plan.outcome import as_reasons, blocked, image_plan
 from builder.plan.publishing import Publishing
-from builder.plan.reasons import reasons_for
+from builder.plan.reasons import reasons_for, version_used
 from builder.plan.situation import OurVersion, Situation
 from builder.plan.testing import tests_before, untestable
 from builder.plan.versions import choose, order
@@ -150,8 +150,8 @@ class _Decider:
         if conflict is not None:
             return self._blocked([conflict])
         if situation.latest is None:
-            return self._build(Action.BUILD, digest, (Reason("new_image", "new image", situation.place),))
-        return self._build(Action.REBUILD, digest, self._why_rebuild(situation.latest, digest))
+            return self._build(Action.BUILD, digest)
+        return self._build(Action.REBUILD, digest)
 
     def _steps(self, image: ImageSpec, token: str | None) -> list[Step]:
         """The chained steps of the machine for an image rendered with some version."""
@@ -272,9 +272,12 @@ class _Decider:
             return []
         return [step for step in self.machine.steps(image, self.facts) if step.stage == Stage.TEST]
 
-    def _why_rebuild(self, latest: OurVersion, digest: str) -> tuple[Reason, ...]:
+    def _why(self, digest: str, made: Sequence[Step]) -> tuple[Reason, ...]:
+        """Why an image is built or rebuilt. `made` are the steps as they will run."""
         situation = self.situation
-        compared, token = situation.current or latest, situation.rebuild_token
+        if situation.latest is None:
+            return (Reason("new_image", "new image", situation.place),)
+        compared, token = situation.current or situation.latest, situation.rebuild_token
         reasons: list[Reason] = []
         if situation.rebuild:
             reasons.append(Reason("rebuild_by_request", "a rebuild was asked for (--rebuild)", situation.place))
@@ -282,16 +285,25 @@ class _Decider:
         if situation.current is None:
             place = situation.image.place("publish", "version")
             message = "publish.version asks for another version"
-            reasons.append(
-                Reason("version_requested", message, place, before=latest.version, after=situation.wanted.text)
-            )
+            before, after = situation.latest.version, situation.wanted.text
+            reasons.append(Reason("version_requested", message, place, before=before, after=after))
         if digest != compared.manifest.digest:
             # Rendered with the version that was published, so that the version itself is no difference
             steps = self._steps(situation.document.render(compared.version), token)
-            reasons += reasons_for(compared.manifest, steps, situation.kinds, situation.place)
+            reasons += reasons_for(compared.manifest, steps, situation.kinds, situation.place, made=made)
         return tuple(reasons)
 
-    def _build(self, action: Action, digest: str, reasons: tuple[Reason, ...]) -> ImagePlan:
+    def _for_the_version(self, planned: Sequence[PlannedStep]) -> tuple[Reason, ...]:
+        """A note where steps run again only because of the version."""
+        compared = self.situation.current or self.situation.latest
+        first = next((item.step.index for item in planned if item.action == RUN), None)
+        if compared is None or first is None:
+            return ()
+        steps = self._steps(self.situation.document.render(compared.version), self.token)
+        note = version_used(compared.manifest, steps, [item.step for item in planned], first)
+        return (note,) if note else ()
+
+    def _build(self, action: Action, digest: str) -> ImagePlan:
         situation = self.situation
         destinations = list(situation.published)
         neutral = Publishing(situation, situation.image, "", missing=destinations)
@@ -306,6 +318,7 @@ class _Decider:
         version = self.version or choose(situation.wanted, situation.taken(digest))
         work = Publishing(situation, situation.document.render(version), version, missing=destinations)
         made = self._steps(work.image, self.token)
+        reasons = self._why(digest, made)
         tests: list[Step] = []
         if self.machine.tests_published:
             tests = [step for step in made if step.stage == Stage.TEST]
@@ -316,17 +329,18 @@ class _Decider:
             message = "an earlier run captured it; testing and publishing remain"
             reasons = (Reason("artifact_captured", message, situation.place), *reasons)
         after = chain(work.steps(tests, self.facts.traits), situation.kinds, parent=captured, first_index=len(made) + 1)
+        planned = self._planned(made, all_made=action == Action.ADOPT)
         return image_plan(
             situation,
             action,
             reasons=reasons,
             digest=digest,
             version=version,
-            steps=(*self._planned(made, all_made=action == Action.ADOPT), *(PlannedStep(step, RUN) for step in after)),
+            steps=(*planned, *(PlannedStep(step, RUN) for step in after)),
             destinations=tuple(destination.name for destination, _ in situation.published),
             base=self.base,
             retires=work.retires,
-            notes=work.notes(),
+            notes=(*self._for_the_version(planned), *work.notes()),
         )
 
     def _planned(self, steps: Sequence[Step], *, all_made: bool) -> list[PlannedStep]:

@@ -18,7 +18,8 @@ LONGEST_INLINE = 100
 SHOWN_OF_HASH = 12
 
 _HASH = re.compile("(sha256:)?[0-9a-f]{64}")
-_ABSENT = object()
+# What stands for a value that is not there
+ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ def _first_changed_line(lines: tuple[str, ...]) -> int:
 
 def differences(before: Any, after: Any, path: tuple[str | int, ...] = ()) -> Iterator[Difference]:  # noqa: ANN401
     """The smallest parts of two JSON values that differ, in the order of the keys of `after`."""
-    if before is not _ABSENT and after is not _ABSENT and canonical(before) == canonical(after):
+    if before is not ABSENT and after is not ABSENT and canonical(before) == canonical(after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in [*after, *(key for key in before if key not in after)]:
-            yield from differences(before.get(key, _ABSENT), after.get(key, _ABSENT), (*path, key))
+            yield from differences(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
     elif _same_length_of_maps(before, after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, (*path, index))
@@ -94,7 +95,7 @@ def _short(text: str) -> bool:
 
 
 def _inline(value: Any) -> str | None:  # noqa: ANN401
-    if value is _ABSENT:
+    if value is ABSENT:
         return None
     if isinstance(value, str):
         # People compare the beginnings of hashes
@@ -105,7 +106,7 @@ def _inline(value: Any) -> str | None:  # noqa: ANN401
 
 
 def _lines(value: Any) -> str:  # noqa: ANN401
-    if value is _ABSENT:
+    if value is ABSENT:
         return ""
     if isinstance(value, str):
         return value

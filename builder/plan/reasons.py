@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from builder.errors import BuildError, Place
@@ -13,7 +13,7 @@ from builder.model.artifact import Manifest
 from builder.model.canonical import canonical, short
 from builder.model.plan import Reason
 from builder.model.steps import FileInput, KindRegistry, Stage, Step
-from builder.plan.differences import Difference, differences, spelled, unified
+from builder.plan.differences import ABSENT, Difference, differences, spelled, unified
 from builder.plan.digests import step_digest
 
 SOURCE_PREFIX = "source."
@@ -24,7 +24,10 @@ IDENTITY_STAGES = (Stage.PREPARE, Stage.GENERALIZE, Stage.CAPTURE)
 
 @dataclass(frozen=True)
 class _Known:
-    """A step as a manifest records it, or as the spec has it now: what both can be compared by."""
+    """A step as a manifest records it, or as the spec has it now: what both can be compared by.
+
+    `shown` are the inputs that it will run with, where they hold another version than those that are compared.
+    """
 
     kind: str
     title: str
@@ -34,6 +37,7 @@ class _Known:
     parent: str = ""
     digest: str = ""
     step: Step | None = None
+    shown: Mapping[str, Any] | None = None
 
     @property
     def content(self) -> bytes:
@@ -48,13 +52,16 @@ class _Known:
         return self.kind.startswith(SOURCE_PREFIX)
 
 
-def reasons_for(manifest: Manifest, steps: Sequence[Step], kinds: KindRegistry, place: Place) -> tuple[Reason, ...]:
+def reasons_for(
+    manifest: Manifest, steps: Sequence[Step], kinds: KindRegistry, place: Place, *, made: Sequence[Step] = ()
+) -> tuple[Reason, ...]:
     """Every difference between a version's recorded steps and `steps`, the first (which decides) first.
 
-    `steps` are chained and rendered with the version of the manifest, so that only true differences show. `place` is
-    used for what stands nowhere in the spec any more. The result is never empty: callers know that a digest differs.
+    `steps` are chained and rendered with the version of the manifest, so that only true differences show; `made` are
+    the same as they will run. `place` is used for what stands nowhere in the spec any more. The result is never empty:
+    callers know that a digest differs.
     """
-    old, new = _recorded(manifest), _current(steps)
+    old, new = _recorded(manifest), _current(steps, made or steps)
     if not old:
         # Every image has a source: what tells of no step at all is what the tags of a version tell
         return (
@@ -98,19 +105,37 @@ def _recorded(manifest: Manifest) -> list[_Known]:
     return known
 
 
-def _current(steps: Sequence[Step]) -> list[_Known]:
+def version_used(manifest: Manifest, steps: Sequence[Step], made: Sequence[Step], first: int) -> Reason | None:
+    """What to say where steps run again only because one of them uses the version, before any that was edited.
+
+    `steps` and `made` as for `reasons_for`; `first` is the index of the first step that will run.
+    """
+    recorded = _recorded(manifest)
+    edited = next((new.index for old, new in zip(recorded, steps, strict=False) if old.digest != new.digest), None)
+    for before, after in zip(steps, made, strict=False):
+        if canonical(before.inputs) == canonical(after.inputs) and before.files == after.files:
+            continue
+        if after.index != first or (edited is not None and edited <= first):
+            return None
+        message = f'step {after.index} "{after.title}" uses the version: it and all after it run for every version'
+        return Reason("version_used", message, after.place)
+    return None
+
+
+def _current(steps: Sequence[Step], made: Sequence[Step]) -> list[_Known]:
     return [
         _Known(
             kind=step.kind,
-            title=step.title,
+            title=as_made.title,
             # As a manifest would give it back: lists instead of tuples
             inputs=json.loads(canonical(step.inputs)),
             files={file.path: file for file in step.files},
             index=step.index,
             digest=step.digest,
             step=step,
+            shown=json.loads(canonical(as_made.inputs)),
         )
-        for step in steps
+        for step, as_made in zip(steps, made, strict=True)
         if step.identity
     ]
 
@@ -235,7 +260,18 @@ def _step(before: _Known, after: _Known) -> Iterator[Reason]:
 
 
 def _inputs(before: _Known, after: _Known) -> Iterator[Difference]:
-    return differences(before.inputs, after.inputs)
+    """What differs at the same version, as it will be."""
+    for difference in differences(before.inputs, after.inputs):
+        found = list(differences(*(_part(inputs, difference.path) for inputs in (before.inputs, after.shown))))
+        yield replace(found[0], path=difference.path) if len(found) == 1 and not found[0].path else difference
+
+
+def _part(inputs: Any, path: Sequence[str | int]) -> Any:  # noqa: ANN401 - JSON
+    for key in path:
+        if isinstance(inputs, Mapping) and key not in inputs:
+            return ABSENT
+        inputs = inputs[key]
+    return inputs
 
 
 def _changed(code: str, after: _Known, difference: Difference) -> Reason:

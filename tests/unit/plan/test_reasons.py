@@ -270,3 +270,49 @@ def test_what_only_tags_tell_of_is_compared_with_nothing(told):
     assert (found.code, found.before) == ("step_changed", None)
     assert found.message == "what changed is not known here: its manifest is not in these records"
     assert "records" in found.help
+
+
+VERSIONED = [
+    {"packages": {"install": ["nginx"]}},
+    {"run": {"command": "echo {{ image.version }} > /etc/version"}},
+    {"services": {"enable": ["nginx"]}},
+    {"run": {"command": "true {{ image.version }}"}},
+]
+
+
+def notes(world):
+    (image,) = world.plan().images
+    return [(note.code, note.message, str(note.place)) for note in image.notes]
+
+
+def test_a_step_that_uses_the_version_says_why_others_run_again():
+    world = built(VERSIONED)
+    world.replace(document("web", prepare=[*VERSIONED[:3], {"run": {"command": "false {{ image.version }}"}}]))
+    (image,) = world.plan().images
+    assert next(item.step.index for item in image.steps if item.action == "run") == 3
+    message = 'step 3 "run" uses the version: it and all after it run for every version'
+    assert notes(world) == [("version_used", message, "images/web.yaml:11:5")]
+    # What was is shown with the version that had it, what will be with the one that it will have
+    assert [(reason.before, reason.after) for reason in image.reasons] == [("true 1.0.0", "false 1.0.1")]
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        # What was edited stands before
+        [{"packages": {"install": ["jq"]}}, *VERSIONED[1:]],
+        # Or is the step itself
+        [VERSIONED[0], {"run": {"command": "printf {{ image.version }}"}}, *VERSIONED[2:]],
+    ],
+)
+def test_what_was_edited_is_reason_enough(prepare):
+    world = built(VERSIONED)
+    world.replace(document("web", prepare=prepare))
+    assert notes(world) == []
+
+
+def test_without_checkpoints_everything_runs_anyway():
+    world = built(VERSIONED)
+    world.checkpoints.clear()
+    world.replace(document("web", prepare=[*VERSIONED[:3], {"run": {"command": "false"}}]))
+    assert notes(world) == []
