@@ -1,4 +1,7 @@
-"""`verify: deep`: the captured disk is looked at by another machine, which nothing on that disk has ever run in."""
+"""`verify: deep`: the captured disk is looked at by another machine, made of what the build itself started from.
+
+Nothing of the build has ever run in that one: not even when the build started at a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.azure.ids import ResourceId
 from builder.errors import BuildError
 from builder.guest.generalize import place_of
+from builder.machines.azure.attaching import attach
 from builder.machines.azure.bodies import disk_body
-from builder.machines.azure.resolved import SourceDisk
+from builder.machines.azure.guest import ScriptFailed
+from builder.machines.azure.kinds import source_of
+from builder.machines.azure.resolved import SOURCE, ResolvedSource, SourceDisk
 from builder.machines.azure.scripts import here
 from builder.model.run import GuestScript, StepContext
 
@@ -20,46 +25,52 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROLE = "verify"
+# The exit code that says that something was found; others say that nobody can tell
+FOUND = 10
 
 
 def verify_deeply(context: StepContext, snapshot: Mapping[str, Any]) -> None:
-    """Check the OS disk in a snapshot from a second VM of the same source. Raises BuildError ("not-generalized")."""
+    """Check the OS disk in a snapshot from a second VM, of the spec's source.
+
+    Raises BuildError ("not-generalized", or "not-looked-at" when nobody can tell).
+    """
     session: AzureSession = context.session
     context.progress(0, None, "", "making a second VM to look at the captured disk")
-    vm = session.second_vm(ROLE)
-    lun = next(number for number in range(64) if number not in {disk.lun for disk in vm.disks})
-    _attach(session, vm, lun, snapshot)
+    source = source_of(next(step for step in context.steps if step.kind == SOURCE), context)
+    vm = session.second_vm(ROLE, source)
+    lun = _attach(session, vm, source, snapshot)
     context.progress(0, None, "", "looking at the captured disk")
     try:
         session.guest_of(vm).execute(deep_script(session.check_of_generalize(), str(lun)), context.log)
-    except BuildError as error:
-        if error.code != "step-failed":
-            raise
+    except ScriptFailed as error:
+        if error.status == FOUND:
+            raise BuildError(
+                "the captured disk is not generalized: things of the build VM would go into every VM",
+                code="not-generalized",
+                where=place_of(session.image),
+                hint="if one belongs in the image, keep it: `generalize: {keep: [PATH]}`",
+                detail=error.detail,
+            ) from error
         raise BuildError(
-            "the captured disk is not generalized: things of the build VM would go into every VM",
-            code="not-generalized",
-            where=place_of(session.image),
-            hint="if one belongs in the image, keep it: `generalize: {keep: [PATH]}`",
+            "the captured disk could not be looked at",
+            code="not-looked-at",
+            where=session.image.place(*session.image.machine.path, "verify"),
+            hint="leave `verify: deep` out: the build VM itself has been looked at before it was captured",
             detail=error.detail,
         ) from error
     with context.run.effect("azure.remove", resource=str(vm.id)):
         session.azure.delete(vm.id)
 
 
-def _attach(session: AzureSession, vm: Vm, lun: int, snapshot: Mapping[str, Any]) -> None:
-    """Attach a copy, after the VM has started: two disks with the same names may not meet at boot."""
-    made = session.provisioner_made
-    source, stop = session.source, session.run.stop
-    id = made.disk_id(ROLE, lun)
-    copied = SourceDisk(lun, 0, "snapshot", str(snapshot["id"]))
+def _attach(session: AzureSession, vm: Vm, source: ResolvedSource, snapshot: Mapping[str, Any]) -> int:
+    """Attach a copy, after the VM has started: two disks with the same names may not meet at boot. Returns its LUN."""
+    made, stop = session.provisioner_made, session.run.stop
+    id = made.names.compute("disks", f"{ROLE}-captured")
+    copied = SourceDisk(0, 0, "snapshot", str(snapshot["id"]))
     body = disk_body(copied, source, made.machine, copied_from=copied.resource, size=None, tags=made.tags())
     with session.run.effect("azure.disk", resource=str(id)):
         session.azure.put(id, body, stop=stop).wait(stop=stop)
-    data = list(session.azure.get(vm.id)["properties"]["storageProfile"].get("dataDisks") or [])
-    data.append({"lun": lun, "createOption": "Attach", "managedDisk": {"id": str(id)}, "deleteOption": "Detach"})
-    with session.run.effect("azure.attach", resource=str(ResourceId.parse(str(id)))):
-        change = {"properties": {"storageProfile": {"dataDisks": data}}}
-        session.azure.patch(vm.id, change, stop=stop).wait(stop=stop)
+    return attach(vm, id)
 
 
 def deep_script(check: GuestScript, disk: str) -> GuestScript:

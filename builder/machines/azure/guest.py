@@ -35,6 +35,14 @@ SHELL_HINTS = {
 }
 
 
+class ScriptFailed(BuildError):
+    """A script ended by itself, with this exit code."""
+
+    def __init__(self, status: int, *, hint: str | None, detail: str) -> None:
+        super().__init__(f"ended with exit code {status}", code="step-failed", hint=hint, detail=detail)
+        self.status = status
+
+
 class AzureGuest:
     """The system of one running VM. `carrier` brings what is too large for run commands."""
 
@@ -143,9 +151,8 @@ class AzureGuest:
                 detail="\n".join(tail),
             )
         if exit_code != 0:
-            raise BuildError(
-                f"ended with exit code {exit_code}",
-                code="step-failed",
+            raise ScriptFailed(
+                exit_code,
                 hint=SHELL_HINTS.get(exit_code),
                 detail="\n".join(tail),
             )

@@ -24,14 +24,18 @@ VERSION = "Microsoft.Compute/galleries/images/versions"
 
 def _run_source(step: Step, context: StepContext) -> None:
     session: AzureSession = context.session
-    if "disks" in step.inputs:
-        source = ResolvedSource.from_inputs(step.inputs)
-    else:
-        found = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
-        source = base_source(session.azure, found, step)
+    source = source_of(step, context)
     context.progress(0, None, "", "making the build VM")
     vm = session.provision(source)
     context.log(f"{vm.id.short} runs in {vm.location} as {session.provisioner(source).size}")
+
+
+def source_of(step: Step, context: StepContext) -> ResolvedSource:
+    """What the first step starts from. Raises BuildError when a base of this project can't be had."""
+    if "disks" in step.inputs:
+        return ResolvedSource.from_inputs(step.inputs)
+    found = context.base(str(step.inputs["image"]), str(step.inputs["digest"]))
+    return base_source(context.session.azure, found, step)
 
 
 def base_source(azure: Azure, found: list[tuple[Artifact, Manifest]], step: Step) -> ResolvedSource:

@@ -48,7 +48,6 @@ class AzureSession:
         # VMs of tests, by their role
         self.test_vms: dict[str, tuple[Vm, AzureGuest]] = {}
         self._made: Provisioner | None = None
-        self._source: ResolvedSource | None = None
         self._keeper: Keeper | None = None
         self._guest: AzureGuest | None = None
         self._checkpoint: list[dict[str, Any]] = []
@@ -111,7 +110,6 @@ class AzureSession:
     def provision(self, source: ResolvedSource) -> Vm:
         """Make the build VM. Raises MachineLost when Azure takes it away before it is ready."""
         self._forget_vm()
-        self._source = source
         vm = self.provisioner(source).make(source, self._role(), self.image.disks, spot=True)
         vm.recover = self._recover
         self.vm = vm
@@ -120,20 +118,14 @@ class AzureSession:
         return vm
 
     @property
-    def source(self) -> ResolvedSource:
-        """What the build VM was made of."""
-        assert self._source is not None
-        return self._source
-
-    @property
     def provisioner_made(self) -> Provisioner:
         """What made the build VM."""
         assert self._made is not None
         return self._made
 
-    def second_vm(self, role: str) -> Vm:
-        """Another VM of the same source, without the spec's own data disks."""
-        vm = self.provisioner_made.make(self.source, role)
+    def second_vm(self, role: str, source: ResolvedSource) -> Vm:
+        """Another VM, without the spec's own data disks."""
+        vm = self.provisioner_made.make(source, role)
         vm.wait_agent()
         return vm
 

@@ -10,6 +10,7 @@ import pytest
 from builder.azure.ids import compute
 from builder.errors import BuildError
 from builder.machines.azure import cleanup
+from builder.machines.azure.deep import FOUND
 from builder.machines.azure.machine import AzureMachine
 from builder.machines.base import Keep
 from builder.model.plan import Action
@@ -90,16 +91,25 @@ def test_data_disks_are_made_with_the_machine(azure: Simulator, build: Build) ->
     assert profile["osDiskImage"]["sizeInGB"] == 64
 
 
-@pytest.mark.parametrize(("said", "code"), [("looking at /dev/sdc1\n", 0), ("/etc/x: is still there\n", 1)])
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("looking at /dev/sdc1\n", 0),
+        ("/etc/x: is still there\n", FOUND),
+        ("no filesystem\n", 11),
+        ("no program\n", 127),
+    ],
+)
 def test_a_captured_disk_is_looked_at_from_another_machine(
     azure: Simulator, build: Build, said: str, code: int
 ) -> None:
     azure.guests.answer(Scripted("unshare --mount", output=said, exit_code=code, machine="build-verify"))
     build.write(machine="{location: westeurope, verify: deep}")
     if code:
-        with pytest.raises(BuildError, match="the captured disk is not generalized") as caught:
+        with pytest.raises(BuildError, match="the captured disk") as caught:
             build.apply()
-        assert (caught.value.code, caught.value.detail) == ("not-generalized", said.strip())
+        expected = "not-generalized" if code == FOUND else "not-looked-at"
+        assert (caught.value.code, caught.value.detail) == (expected, said.strip())
         assert build.decided().action == Action.BUILD
         azure.clock.advance(60)
         assert [item for item in azure.state.of_type(SNAPSHOT) if "build-digest" in item.body["tags"]] == []

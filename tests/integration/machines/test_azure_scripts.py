@@ -13,7 +13,7 @@ from builder.guest.generalize_script import render_script
 from builder.guest.operations import all_operations, applicable
 from builder.guest.verify_script import verify_script
 from builder.machines.azure import scripts
-from builder.machines.azure.deep import deep_script
+from builder.machines.azure.deep import FOUND, deep_script
 from builder.machines.azure.output import ending, unpacked, window
 from builder.model.run import GuestScript
 from tests.integration.guest.roots import busybox_root, run
@@ -93,10 +93,23 @@ def test_a_captured_disk_is_looked_at_in_its_own_root(root: Path) -> None:
     (root / "etc/ssh/ssh_host_link_key").symlink_to("/etc/hostname")
     with device_of(root) as device:
         before = look(device)
-    assert before.returncode == 1
+    assert before.returncode == FOUND
     assert "/var/lib/waagent/ovf-env.xml: is still there" in before.stdout
     (root.parent / "disk.raw").unlink()
     execute(root, render_script(applicable(all_operations(), {"ID": "debian"})))
     with device_of(root) as device:
         after = look(device)
     assert (after.returncode, after.stdout) == (0, f"looking at {device}\n"), after.stderr
+
+
+def test_a_disk_that_can_not_be_looked_at_is_not_one_that_is_not_generalized(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.raw"
+    empty.write_bytes(bytes(1 << 20))
+    command = ["losetup", "--find", "--show", empty]
+    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        found = look(device)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+    assert found.returncode not in (0, FOUND)
+    assert "no filesystem with an operating system" in found.stderr
