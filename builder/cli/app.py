@@ -92,6 +92,8 @@ def report(error: BuildError) -> None:
         from builder.report.diagnostics import as_text
 
         print(as_text(error.diagnostics, error.root), file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
         return
     where = f"{error.where}: " if error.where else ""
     print(f"{where}error[{error.code}]: {error.message}", file=sys.stderr)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import BuildError
+from builder.errors import BuildError, SpecInvalid
 
 if TYPE_CHECKING:
     from builder.destinations.base import Destination
@@ -125,7 +125,14 @@ def load_request(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:
 
     options: dict[str, Any] = {"environment": request.environment, "variables": request.variables}
     if not request.specs:
-        return load([request.root] if request.root else [], **options), request.images
+        paths = [request.root] if request.root else []
+        try:
+            return load(paths, **options), request.images
+        except SpecInvalid as error:
+            if request.images:
+                # Names are looked for in all specs; a file is looked at for itself
+                error.hint = "for one image whose spec is valid, give its file instead of its name"
+            raise
     loaded = load(request.specs, **options)
     named = _named_by(request.specs, loaded)
     if not request.images:

@@ -10,7 +10,7 @@ import typer
 
 from builder.cli.common import Environment, Variables, parse_variables
 from builder.cli.plan import PlanFormat
-from builder.errors import BuildError
+from builder.errors import BuildError, ExitCode, SpecInvalid
 
 if TYPE_CHECKING:
     from builder.model.observed import Published
@@ -35,32 +35,36 @@ def command(
     environment: Environment = None,
     variables: Variables = None,
     full: Annotated[bool, typer.Option("--full", help="Show all lines of a plan.")] = False,
-) -> None:
+) -> int:
     """Show the versions of an image, a run, or a saved plan. Without an argument: all images and the latest runs."""
     if what is not None and Path(what).is_file():
         _show_plan(Path(what), style, full)
-        return
+        return ExitCode.DONE
     if style == PlanFormat.MARKDOWN:
         raise BuildError("only plans are shown as Markdown", code="usage", hint="use --format text or json")
     from builder.records.store import Store
     from builder.report import shown
-    from builder.spec.loader import load
+    from builder.spec.loader import load_valid
 
-    loaded = load([], environment=environment, variables=parse_variables(variables))
+    loaded, wrong = load_valid([], environment=environment, variables=parse_variables(variables))
+    # What is published can be seen, whatever a spec of another image says
+    invalid = SpecInvalid(wrong, root=loaded.root) if wrong else None
     store = Store(loaded.root / loaded.project.store)
     if what is None:
         images = {document.name: _published(document, loaded) for document in loaded.documents}
         runs = [_run(store, run) for run in _run_names(store)[:RUNS]]
         _print(shown.overview_document(images, runs), shown.overview_text, style)
-        return
+        if invalid:
+            raise invalid
+        return ExitCode.DONE
     for document in loaded.documents:
         if document.name == what:
             _print(shown.versions_document(what, _published(document, loaded)), shown.versions_text, style)
-            return
+            return ExitCode.DONE
     if what in _run_names(store):
         _print(_run(store, what), shown.run_text, style)
-        return
-    raise BuildError(
+        return ExitCode.DONE
+    raise invalid or BuildError(
         f"{what!r} is no image, no run and no saved plan of this project",
         code="not-found",
         hint="`build show` lists the images and the latest runs",

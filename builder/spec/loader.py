@@ -67,6 +67,19 @@ def load(
     Images that those stand on are loaded too. `environment` is one of build.yaml's; `variables` win over all others.
     Raises SpecInvalid with everything that is wrong with all of them, and BuildError when there is nothing to load.
     """
+    loaded, wrong = load_valid(paths, environment=environment, variables=variables)
+    if wrong:
+        raise SpecInvalid([*wrong, *loaded.warnings], root=loaded.root)
+    return loaded
+
+
+def load_valid(
+    paths: Sequence[Path], *, environment: str | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[Loaded, list[Diagnostic]]:
+    """As `load`: the images of those specs that are valid, and the errors of the others.
+
+    Raises SpecInvalid when build.yaml is invalid: then nothing is known of any image.
+    """
     with _without_collection():
         return _load(paths, environment, dict(variables or {}))
 
@@ -83,33 +96,43 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, str]) -> Loaded:
+def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, str]) -> tuple[Loaded, list[Diagnostic]]:
     root = find_root(paths[0] if paths else Path())
     project, inputs = load_project(root, environment)
     reading = _Reading(project, environment, given, inputs, unused=set(given))
     reading.unused -= _declared(project, environment)
-    files, wrong = spec_files(project, paths)
-    if not files and not wrong:
+    files, misplaced = spec_files(project, paths)
+    if not files and not misplaced:
         raise BuildError(
             f"there are no specs in {root}",
             code="no-specs",
             hint=f"specs are looked for in {', '.join(project.specs)}; `build init` writes a first one",
         )
-    reading.found |= dict.fromkeys(wrong)
+    reading.found |= dict.fromkeys(misplaced)
     for file in files:
         _read(reading, file)
     _read_bases(reading)
     drafts = [draft for made in reading.drafts.values() for draft in made]
+    wrong_files: set[str] = set()
     for draft in drafts:
-        reading.found |= dict.fromkeys(draft.check())
+        found = draft.check()
+        reading.found |= dict.fromkeys(found)
+        if _errors(found):
+            wrong_files.add(draft.file)
     specs = [draft.checked for draft in drafts if draft.checked]
     complete = len(specs) == len(drafts)
     reading.found |= dict.fromkeys(check_images(specs, complete=complete, store=project.store, others=reading.others))
-    if any(item.severity == "error" for item in reading.found):
-        raise SpecInvalid(list(reading.found), root=root)
-    _refuse_unused(reading)
-    documents = tuple(draft.document() for draft in drafts)
-    return Loaded(root, project, documents, reading.inputs, tuple(sorted(reading.found)))
+    errors = _errors(reading.found)
+    wrong_files |= {item.place.file for item in errors}
+    if not errors:
+        _refuse_unused(reading)
+    documents = tuple(draft.document() for draft in drafts if draft.file not in wrong_files)
+    warnings = tuple(sorted(item for item in reading.found if item.severity != "error"))
+    return Loaded(root, project, documents, reading.inputs, warnings), errors
+
+
+def _errors(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    return [item for item in found if item.severity == "error"]
 
 
 def _declared(project: ProjectConfig, environment: str | None) -> set[str]:

@@ -101,6 +101,32 @@ def test_a_plan_that_was_applied_is_stale(project, capsys):
     assert build(capsys, "show", "p")[1].startswith("STALE because it was applied already\n")
 
 
+def test_an_invalid_spec_hides_no_other_image(project, capsys):
+    publish_all(project)
+    (project / "images/bad.yaml").write_text("name: bad\nos: 3\n")
+    code, out, err = build(capsys, "show", "web")
+    assert (code, err) == (0, "")
+    assert "1.0.0" in out
+    code, out, err = build(capsys, "show")
+    assert code == 3
+    assert [line.split()[:2] for line in out.splitlines()] == [["IMAGE", "NEWEST"], ["app", "1.0.0"], ["web", "1.0.0"]]
+    assert "images/bad.yaml:2:5: error[type]" in err
+    # It may be the name of the one that is invalid
+    code, out, err = build(capsys, "show", "bad")
+    assert (code, out) == (3, "")
+    assert "images/bad.yaml:2:5: error[type]" in err
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_an_image_beside_an_invalid_spec_is_asked_for_by_its_file(project, capsys, command):
+    (project / "images/bad.yaml").write_text("name: bad\nos: 3\n")
+    code, _, err = build(capsys, command, "web")
+    assert code == 3
+    assert err.endswith("hint: for one image whose spec is valid, give its file instead of its name\n")
+    assert "give its file" not in build(capsys, command)[2]
+    assert build(capsys, "plan", "images/web.yaml")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
