@@ -121,14 +121,24 @@ def sysprep_script(mode: str = MODE, *, seconds: float = SEAL_SECONDS) -> GuestS
     Ends with 0 when it is; else tells the cause as its result and ends with the cause's code.
     """
     arguments = ("/generalize", "/oobe", "/quit", f"/mode:{mode}", "/quiet")
-    lines = [call("Add-Cause", Name=item.name, Code=item.code, Pattern=item.pattern or None) for item in CAUSES]
-    lines += [
+    lines = [
+        *_causes(),
         call("Remove-LeftOvers", Paths=LEFT_OVERS),
         call("Wait-Agents", Names=AGENTS, Seconds=AGENT_SECONDS),
         call("Invoke-Sysprep", Arguments=arguments, Seconds=int(seconds), Grace=GRACE_SECONDS),
     ]
     whole = seconds + AGENT_SECONDS + GRACE_SECONDS + OTHER_SECONDS
     return script("sysprep", lines, templates=("result", "sysprep"), timeout=whole)
+
+
+def logs_script() -> GuestScript:
+    """Tells what Sysprep's own logs say, where the script that ran it was ended from outside; fails as that would."""
+    lines = [*_causes(), call("Stop-Failed", Name="timeout")]
+    return script("sysprep-logs", lines, templates=("result", "sysprep"), timeout=CHECK_SECONDS)
+
+
+def _causes() -> list[str]:
+    return [call("Add-Cause", Name=item.name, Code=item.code, Pattern=item.pattern or None) for item in CAUSES]
 
 
 def check(context: StepContext, where: Place | None = None) -> SysprepFacts:
@@ -159,9 +169,23 @@ def _run(step: Step, context: StepContext) -> None:
     try:
         context.session.guest.execute(seal, reader)
     except BuildError as error:
+        if error.code == "step-timeout" and not reader.given:
+            raise _ended_from_outside(error, step, context) from error
         if error.code != "step-failed" or not reader.given:
             raise
         raise explained(reader.result(), error, step.place) from error
+
+
+def _ended_from_outside(error: BuildError, step: Step, context: StepContext) -> BuildError:
+    """The error of a Sysprep that nobody saw the end of: with its logs, as long as the guest tells them."""
+    reader = ResultReader(context.log)
+    try:
+        context.session.guest.execute(logs_script(), reader)
+    except BuildError as told:
+        if reader.given:
+            return explained(reader.result(), told, step.place)
+        context.log(f"Sysprep's logs can't be read: {told.message}")
+    return error
 
 
 def explained(result: dict[str, Any], error: BuildError, where: Place | None) -> BuildError:

@@ -212,7 +212,29 @@ def test_other_failures_stay_what_they_are(tmp_path: Path, error: BuildError) ->
     assert caught.value is error
 
 
+def test_logs_are_read_when_it_was_ended_from_outside(tmp_path: Path) -> None:
+    """Nobody but Sysprep's own logs can tell why; the machine still answers."""
+    ended = BuildError("did not end within 2460 s", code="step-timeout")
+    printed = '---- setupact.log\nwaits for ever\nbuild: result {"cause": "timeout", "state": "IMAGE_STATE_X"}'
+    made = bench(HEALTHY, ended, failed(printed))
+    with pytest.raises(BuildError) as caught:
+        KINDS["sysprep"].run(sysprep_step(tmp_path), made.context)
+    assert caught.value.code == "sysprep-timeout"
+    assert "IMAGE_STATE_X" in caught.value.message
+    assert made.log[-1] == "---- setupact.log\nwaits for ever"
+    assert made.session.guest.scripts[-1].text.splitlines()[0] == "# build: sysprep-logs"
+
+
+def test_a_machine_that_does_not_tell_them_is_no_other_error(tmp_path: Path) -> None:
+    ended = BuildError("did not end within 2460 s", code="step-timeout")
+    made = bench(HEALTHY, ended, BuildError("nobody answers", code="guest-unreachable"))
+    with pytest.raises(BuildError) as caught:
+        KINDS["sysprep"].run(sysprep_step(tmp_path), made.context)
+    assert caught.value is ended
+    assert made.log[-1] == "Sysprep's logs can't be read: nobody answers"
+
+
 def test_scripts_are_powershell() -> None:
-    for made in (sysprep.check_script(), sysprep.sysprep_script()):
+    for made in (sysprep.check_script(), sysprep.sysprep_script(), sysprep.logs_script()):
         parsed(made.text)
         assert made.text.isascii()
