@@ -36,7 +36,7 @@ NOT_COVERED: Mapping[str, str] = {
     "virt-sysprep:customize": "`prepare` steps do that, before and not after the identity is taken out",
     "virt-sysprep:script": "`prepare` steps do that",
     "virt-sysprep:fs-uuids": "changes neither fstab nor the bootloader, so that most images would not boot",
-    "virt-sysprep:lvm-uuids": "the system names its volumes by them; VMs don't share disks, so that equal ones never meet",
+    "virt-sysprep:lvm-uuids": "VMs share no disks, so that equal ones never meet; systems may name volumes by them",
     "waagent:stop-service": "offline nothing runs",
     "cloud-init:datasource": "asks the running data source, of which there is none offline",
 }

@@ -83,9 +83,14 @@ class SysprepFacts:
     @property
     def earlier_runs(self) -> int | None:
         """How often this Windows was generalized before, by the rearms that are gone. None where these don't tell."""
-        if self.rearms_left is None or not 0 <= ALL_REARMS - self.rearms_left <= ALL_REARMS // 2:
-            return None
-        return ALL_REARMS - self.rearms_left
+        return runs_before(self.rearms_left)
+
+
+def runs_before(rearms_left: int | None) -> int | None:
+    """How often Sysprep has run in a Windows that has so many rearms left. None where these don't tell."""
+    if rearms_left is None or not 0 <= ALL_REARMS - rearms_left <= ALL_REARMS // 2:
+        return None
+    return ALL_REARMS - rearms_left
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from builder.errors import BuildError
 from builder.guest.kinds.windows import told
 from builder.guest.powershell import call, script
+from builder.guest.sysprep_findings import runs_before
 from builder.model.artifact import Inventory, InventoryFile, Package, User
 from builder.model.hardware import HOST_ARCHITECTURES
 from builder.model.run import GuestScript, StepContext
@@ -19,6 +20,8 @@ TIMEOUT_SECONDS = 15 * 60
 PROGRAM, HOTFIX, FEATURE = "windows", "hotfix", "feature"
 # The primary group of every local account ("None" on a machine of its own)
 LOCAL_USERS = 513
+# Beside what a system says of itself: how often it was generalized before, in all the images that it came from
+EARLIER_RUNS = "EARLIER_SYSPREP_RUNS"
 
 
 def inventory_script(paths_of_ours: Sequence[str] = ()) -> GuestScript:
@@ -46,6 +49,7 @@ def parse_inventory(result: Mapping[str, Any]) -> Inventory:
             *(Package(name, "", own, HOTFIX) for name in result["hotfixes"] if name),
             *(Package(name, build, own, FEATURE) for name in result["features"] if name),
         }
+        runs = runs_before(result["rearms_left"])
         return Inventory(
             os={
                 "ID": "windows",
@@ -54,6 +58,7 @@ def parse_inventory(result: Mapping[str, Any]) -> Inventory:
                 "VARIANT_ID": result["edition"],
                 "VARIANT": result["installation"],
                 "RELEASE": result["release"],
+                **({} if runs is None else {EARLIER_RUNS: str(runs)}),
             },
             kernel=(build,),
             packages=tuple(sorted(found, key=lambda item: (item.type, item.name, item.architecture, item.version))),

@@ -56,6 +56,7 @@ function Get-BuildInventory([string[]]$Paths) {
         edition = "$(Get-Value -Path $windows -Name 'EditionID')"
         installation = "$(Get-Value -Path $windows -Name 'InstallationType')"
         release = "$(Get-Value -Path $windows -Name 'DisplayVersion')"
+        rearms_left = (Get-CimInstance -ClassName SoftwareLicensingService).RemainingWindowsReArmCount
         programs = @(Get-Program)
         hotfixes = @(Get-Hotfix)
         features = @(Get-Feature)

@@ -27,6 +27,7 @@ TOLD: dict[str, Any] = {
     "edition": "ServerDatacenter",
     "installation": "Server Core",
     "release": "21H2",
+    "rearms_left": 999,
     "programs": [
         {"name": "Git", "version": "2.44.0", "bits": 64},
         {"name": "Git", "version": "2.44.0", "bits": 32},
@@ -51,6 +52,7 @@ EXPECTED = Inventory(
         "VARIANT_ID": "ServerDatacenter",
         "VARIANT": "Server Core",
         "RELEASE": "21H2",
+        "EARLIER_SYSPREP_RUNS": "2",
     },
     kernel=("10.0.20348.2340",),
     packages=(
@@ -69,6 +71,11 @@ EXPECTED = Inventory(
 def test_what_is_recorded() -> None:
     assert parse_inventory(TOLD) == EXPECTED
     assert Inventory.from_dict(EXPECTED.as_dict()) == EXPECTED
+
+
+@pytest.mark.parametrize("left", [None, 0, 5])
+def test_rearms_that_tell_nothing_are_left_out(left: int | None) -> None:
+    assert "EARLIER_SYSPREP_RUNS" not in parse_inventory({**TOLD, "rearms_left": left}).os
 
 
 def test_a_manifest_may_hold_it() -> None:
