@@ -60,6 +60,11 @@ class Azure:
         """Counts of what was asked, over all subscriptions of this cloud."""
         return self._pipeline.calls
 
+    @property
+    def scarce(self) -> bool:
+        """Whether reads are running short: one that only tells how far something has come is better left out."""
+        return self._pipeline.scarce(self.subscription)
+
     def get(self, id: ResourceId, *, expand: str | None = None) -> Json:
         """A resource. `expand` asks for more of it ("instanceView"). Raises NotFound, or AzureError."""
         return self._object(self._reading(id, expand))
@@ -105,17 +110,17 @@ class Azure:
         doing = f"read {path.rpartition('/providers/')[2] or path}"
         return self._object(Request("GET", url, f"GET {name}", doing, subscription=_subscription_of(path)))
 
-    def put(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None) -> Operation:
-        """Make a resource, or bring it to what `body` says.
+    def put(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None, read: bool = True) -> Operation:
+        """Make a resource, or bring it to what `body` says. Without `read`, nobody asks what it became.
 
         Raises AzureError when that is refused, BuildError for a name that Azure doesn't allow.
         """
         check_name(id.kind, id.name)
-        return self._write("PUT", id, body, stop)
+        return self._write("PUT", id, body, stop, read=read)
 
-    def patch(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None) -> Operation:
-        """Change what `body` names of a resource. Raises AzureError when that is refused."""
-        return self._write("PATCH", id, body, stop)
+    def patch(self, id: ResourceId, body: Json, *, stop: threading.Event | None = None, read: bool = True) -> Operation:
+        """Change what `body` names of a resource; `read` as for `put`. Raises AzureError when that is refused."""
+        return self._write("PATCH", id, body, stop, read=read)
 
     def delete(
         self, id: ResourceId, *, query: Mapping[str, str] | None = None, stop: threading.Event | None = None
@@ -161,6 +166,7 @@ class Azure:
         *,
         action: str = "",
         query: Mapping[str, str] | None = None,
+        read: bool = True,
     ) -> Operation:
         doing = f"{action or _VERBS[method]} {id.short}"
         path = f"{id}/{action}" if action else str(id)
@@ -173,7 +179,7 @@ class Azure:
         reading = self._reading(id)
         following = Operation(
             str(id), self.clock.now(), doing, method, reading, self._pipeline,
-            again=(lambda stopped: self._pipeline.call(request, stopped)) if again else None,
+            again=(lambda stopped: self._pipeline.call(request, stopped)) if again else None, read=read,
         )  # fmt: skip
         try:
             return following.take(self._pipeline.call(request, stop))

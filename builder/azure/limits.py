@@ -22,6 +22,8 @@ FIRST_GAP, LONGEST_GAP = 0.05, 10.0
 # From here on a provider's bucket is spared
 SPARED = 0.25
 SPEED_UP = 0.8
+# Reads are scarce when less than this share of their bucket is left
+SCARCE = 0.5
 
 
 class Budget:
@@ -43,6 +45,11 @@ class Budget:
         """An answer said how many calls remain. Somebody else may have used more than we know."""
         self._fill(now)
         self._left = min(self._left, remaining - RESERVE)
+
+    def scarce(self, now: float) -> bool:
+        """Whether less than half of it is left."""
+        self._fill(now)
+        return self._left < SCARCE * self._size
 
     def _fill(self, now: float) -> None:
         self._left = min(self._size, self._left + max(0.0, now - self._filled) * self._rate)
@@ -99,6 +106,12 @@ class Limits:
             pace = self._paces.get((subscription, family))
             return max(wait, pace.take(now)) if pace is not None else wait
 
+    def held(self, subscription: str, family: str, now: float) -> float:
+        """Seconds to wait beyond those that `take` said: others of the family were refused in the meantime."""
+        with self._lock:
+            pace = self._paces.get((subscription, family))
+            return pace.take(now) if pace is not None and now < pace.blocked else 0.0
+
     def heard(
         self, subscription: str, method: str, family: str, *, status: int, headers: Mapping[str, str], now: float
     ) -> None:
@@ -122,6 +135,11 @@ class Limits:
                 pace.succeeded()
             if not pace.gap and pace.free <= now:
                 del self._paces[subscription, family]
+
+    def scarce(self, subscription: str, now: float) -> bool:
+        """Whether reads of a subscription are running short."""
+        with self._lock:
+            return self._budget(subscription, "GET", now).scarce(now)
 
     def _spared(self, subscription: str, text: str) -> float:
         """Seconds between calls that the emptiest bucket of `text` stands: "Microsoft.Compute/PutVM3Min;239,..."."""

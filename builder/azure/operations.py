@@ -44,7 +44,8 @@ class OperationTimeout(AzureError):
 class Operation:
     """An operation that Azure accepted. Made by `Azure.put` and its like, or by `Azure.resume`.
 
-    `id` is the resource's id; `started` is on the connection's clock; `doing` says what it does, for messages.
+    `id` is the resource's id; `started` is on the connection's clock; `doing` says what it does, for messages. `read`:
+    whether the resource is looked at in the end, which is then its result.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Operation:
     status_url: str = field(default="", repr=False)
     location: str = field(default="", repr=False)
     again: Callable[[threading.Event | None], Answer] | None = field(default=None, repr=False)
+    read: bool = True
     _result: dict[str, Any] | None = field(default=None, repr=False)
     _error: AzureError | None = field(default=None, repr=False)
     # Why the last look at it failed, which says nothing about the operation itself
@@ -167,7 +169,7 @@ class Operation:
 
     def _succeed(self, document: dict[str, Any], stop: threading.Event | None) -> None:
         if self.method in ("PUT", "PATCH"):
-            self._result = self._read(stop)
+            self._result = self._read(stop) if self.read else {}
             return
         if self.method == "DELETE":
             self._result = {}
@@ -180,7 +182,7 @@ class Operation:
 
     def _end_by_location(self, answer: Answer, stop: threading.Event | None) -> None:
         if self.method in ("PUT", "PATCH"):
-            self._result = self._read(stop)
+            self._result = self._read(stop) if self.read else {}
         else:
             self._result = answer.body if self.method == "POST" and isinstance(answer.body, dict) else {}
 

@@ -151,9 +151,7 @@ class Pipeline:
         """
         patience = Patience(self.clock.now(), self._tries(request), self._chance.random)
         while True:
-            self.pause(
-                self._limits.take(request.subscription, request.method, request.operation, self.clock.now()), stop
-            )
+            self._take_turn(request, stop)
             error: AzureError
             try:
                 answer = self._send(request)
@@ -172,12 +170,25 @@ class Pipeline:
                 raise error
             self.pause(seconds, stop)
 
+    def _take_turn(self, request: Request, stop: threading.Event | None) -> None:
+        """Wait until the limits allow a call of this kind."""
+        subscription, family = request.subscription, request.operation
+        wait = self._limits.take(subscription, request.method, family, self.clock.now())
+        self.pause(wait, stop)
+        while wait > 0:
+            wait = self._limits.held(subscription, family, self.clock.now())
+            self.pause(wait, stop)
+
     def pause(self, seconds: float, stop: threading.Event | None) -> None:
         """Wait on the clock. Raises Interrupted once `stop` is set."""
         if seconds > 0 and not (stop is not None and stop.is_set()):
             self.clock.sleep(seconds, stop)
         if stop is not None and stop.is_set():
             raise Interrupted("interrupted while waiting for Azure", code="interrupted")
+
+    def scarce(self, subscription: str) -> bool:
+        """Whether reads are running short, so that one that is likely to tell nothing had better be left out."""
+        return self._limits.scarce(subscription, self.clock.now())
 
     def _tries(self, request: Request) -> int:
         if not self._answered:
@@ -297,6 +308,10 @@ def _client(cloud: Cloud, credential: TokenCredential) -> ComputeManagementClien
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=POOL, pool_block=True, max_retries=0))
     verify: Any = str(cloud.ca_file) if cloud.ca_file is not None else True
+    # Proxies and certificates of the environment are looked up once: done for each call, that is a fifth of its cost.
+    # And a password for this host in somebody's .netrc would take the token's place
+    found = session.merge_environment_settings(cloud.resource_manager, {}, None, verify, None)
+    session.proxies, verify, session.trust_env = found["proxies"], found["verify"], False
     transport = RequestsTransport(
         session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, connection_verify=verify
     )

@@ -73,7 +73,7 @@ def _by_operation(
 
     def look(progress: Progress) -> None:
         nonlocal looked
-        if azure.clock.now() - looked < LOOK_SECONDS:
+        if azure.scarce or azure.clock.now() - looked < LOOK_SECONDS:
             return
         looked = azure.clock.now()
         found = azure.find(id, expand="ReplicationStatus")

@@ -92,9 +92,9 @@ class _Work:
         stop = self.context.run.stop
         try:
             if whole:
-                operation = self.azure.put(self.id, {"location": body["location"], **new}, stop=stop)
+                operation = self.azure.put(self.id, {"location": body["location"], **new}, stop=stop, read=False)
             else:
-                operation = self.azure.patch(self.id, new, stop=stop)
+                operation = self.azure.patch(self.id, new, stop=stop, read=False)
         except AzureError as error:
             if versions.provisioning(body) == versions.FAILED and error.remedy in (Remedy.CHANGE, Remedy.ADOPT):
                 image = self.context.run.image.name
@@ -136,7 +136,7 @@ class _Publish(_Work):
             self.context.log(f"making image definition {self.definition.name}")
             body = {"location": inputs["location"], "tags": made, "properties": inputs["properties"]}
             with self.context.run.effect("definition", resource=str(self.definition)):
-                azure.put(self.definition, body, stop=stop).wait(stop=stop)
+                azure.put(self.definition, body, stop=stop, read=False).wait(stop=stop)
         elif inputs["updates"] or versions.provisioning(existing) == versions.FAILED:
             _update_definition(self.step, self.context)
 
@@ -156,7 +156,7 @@ class _Publish(_Work):
             return
         self.context.log(f"making gallery {gallery.name}{'' if body is None else ' once more: it failed'}")
         with self.context.run.effect("gallery", resource=str(gallery)):
-            azure.put(gallery, new, stop=stop).wait(stop=stop)
+            azure.put(gallery, new, stop=stop, read=False).wait(stop=stop)
 
     def _settled(self, body: dict[str, Any] | None, manifest: Manifest) -> dict[str, Any] | None:
         """The version that stands already, with our content; None when it has to be made.
@@ -233,7 +233,7 @@ class _Publish(_Work):
             body = self._body(manifest, key, sources, luns)
             self.record(key, manifest)
             with run.effect("publish", version=manifest.version, resource=str(self.id)):
-                operation = self.azure.put(self.id, body, stop=run.stop)
+                operation = self.azure.put(self.id, body, stop=run.stop, read=False)
                 context.log(f"publishing {self.name}")
                 return follow(self.azure, self.id, context, None, operation)
 

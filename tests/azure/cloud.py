@@ -156,6 +156,7 @@ class Cloud:
             )
             if fault is not None and fault.kind == "throttle":
                 refused = too_many(fault.retry_after, "TooManyRequests")
+                self.throttle.told(parameters.get("subscription", ""), route.operation, fault.retry_after)
             if fault is not None and fault.kind == "refuse":
                 refused = ArmError(fault.status, fault.code, fault.message).answer()
             if refused is None:

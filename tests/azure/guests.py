@@ -31,6 +31,8 @@ FILES = {
     "etc/shells": "/bin/sh\n/bin/bash\n",
     "etc/login.defs": "UID_MIN 1000\nUID_MAX 60000\nSYS_UID_MIN 100\nSYS_UID_MAX 999\n",
 }
+# What programs of the host's /usr need beside it
+HOST_FILES = ("ld.so.cache", "ld.so.conf")
 READ_BYTES = 64 * 1024
 # A guest asks for its own power by leaving a word here; the simulator looks once the script has ended
 POWER_FILE = "run/azure-power"
@@ -151,13 +153,11 @@ class Guests:
         release = f'ID={os_name}\nVERSION_ID="{os_version}"\nPRETTY_NAME="{os_name} {os_version}"\nNAME="{os_name}"\n'
         (tree.path / "etc/os-release").write_text(release, encoding="utf-8")
         (tree.path / "etc/ssh/ssh_host_ed25519_key").write_text("a host key\n", encoding="utf-8")
-        for name in ("alternatives", "ld.so.cache", "ld.so.conf"):
-            source, target = Path("/etc") / name, tree.path / "etc" / name
-            if source.exists() and not target.exists():
-                if source.is_dir():
-                    shutil.copytree(source, target, symlinks=True)
-                else:
-                    shutil.copy(source, target)
+        for name in HOST_FILES:
+            if (source := Path("/etc", name)).exists():
+                shutil.copy(source, tree.path / "etc" / name)
+        # Hundreds of links: what copies a disk would spend most of its time on them
+        (tree.path / "etc/alternatives").mkdir()
         return tree
 
     def answer(self, scripted: Scripted) -> None:
@@ -187,6 +187,7 @@ class Guests:
                 command += ["--ro-bind", f"/{name}", f"/{name}"]
         for name in OWN_FOLDERS:
             command += ["--bind", str(tree.path / name), "/usr/local" if name == "local" else f"/{name}"]
+        command += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
         command += ["--setenv", "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         command += ["--setenv", "HOME", "/root", "--setenv", "LANG", "C.UTF-8", "--chdir", "/root"]
         inside = f"/{script.relative_to(tree.path)}"
@@ -205,8 +206,8 @@ class Guests:
         variables: Mapping[str, str] | None = None,
         user: str = "",
         timeout: float = 0,
-        on_output: Callable[[str, str], None] = lambda _stream, _text: None,
         devices: Mapping[str, Path] | None = None,
+        on_output: Callable[[str, str], None] = lambda _stream, _text: None,
     ) -> Finished:
         """Runs a script for real; `on_output(stream, text)` sees its output as it comes. `devices` are seen in /dev."""
         for program, text in {**packages.programs(tree.os_name), **self.programs}.items():

@@ -8,10 +8,12 @@ refills its size within 3 minutes, `...30Min` within 30. ARM's own are those of 
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.azure.answers import Answer
+from tests.azure.clock import ROUNDING
 
 if TYPE_CHECKING:
     from tests.azure.clock import Clock
@@ -116,7 +118,34 @@ class Throttle:
         self._buckets: dict[tuple[str, ...], Bucket] = {}
         # A smaller (or larger) size for tests that want to run into a limit, by the bucket's name
         self.sizes: dict[str, float] = {}
-        self.refused = 0
+        # Refusals by the emptiest bucket's name; calls that came before a Retry-After was over, by operation
+        self.refusals: Counter[str] = Counter()
+        self.early: Counter[str] = Counter()
+        self._told: dict[tuple[str, str], tuple[float, float]] = {}
+
+    @property
+    def refused(self) -> int:
+        """How many calls found a bucket empty."""
+        return self.refusals.total()
+
+    def told(self, subscription: str, operation: str, seconds: float) -> None:
+        """A call was told to come again after so many seconds: what is of its kind finds the same bucket."""
+        now = self._clock.elapsed
+        began, until = self._told.get((subscription, operation), (now, now))
+        self._told[subscription, operation] = (began if until > now else now, max(until, now + seconds))
+
+    def drain(self, name: str) -> None:
+        """Somebody else uses all that is left in the buckets of a name."""
+        for bucket in self._buckets.values():
+            if bucket.limit.name == name:
+                bucket.refill(self._clock.elapsed)
+                bucket.tokens = 0.0
+
+    def _look_at_time(self, subscription: str, operation: str) -> None:
+        """Calls of the moment in which the first was refused may have been on their way."""
+        began, until = self._told.get((subscription, operation), (0.0, 0.0))
+        if began < self._clock.elapsed < until - ROUNDING:
+            self.early[operation] += 1
 
     def _bucket(self, family: tuple[str, ...], limit: Limit) -> Bucket:
         key = (*family, limit.name)
@@ -129,6 +158,7 @@ class Throttle:
 
     def draw(self, subscription: str, method: str, operation: str, path: str) -> tuple[Answer | None, dict[str, str]]:
         """Takes a token of every bucket. Returns the 429 (or None) and the headers that show what is left."""
+        self._look_at_time(subscription, operation)
         verb = ARM_VERBS.get(method, "writes")
         arm = self._bucket((subscription,), ARM_LIMITS[verb])
         limits = next((limits for pattern, limits in PROVIDER_LIMITS if fnmatch.fnmatchcase(operation, pattern)), ())
@@ -148,8 +178,9 @@ class Throttle:
             headers["x-ms-ratelimit-remaining-resource"] = ",".join(shown)
         if not empty or not self.enforced:
             return None, headers
-        self.refused += 1
         wait = max(bucket.wait() for bucket in empty)
+        self.refusals[max(empty, key=Bucket.wait).limit.name] += 1
+        self.told(subscription, operation, wait)
         code = "SubscriptionRequestsThrottled" if empty[0] is arm else "OperationNotAllowed"
         return too_many(wait, code), headers
 

@@ -73,9 +73,10 @@ class AzureMachine:
     def preflight(self, image: ImageSpec) -> None:
         """Sign in: raises BuildError when nobody can. All else was looked at when the plan was made."""
         from builder.azure.ids import ResourceId
+        from builder.machines.azure.reading import lasting
 
         azure = self.connect(image)
-        azure.get(ResourceId(azure.subscription))
+        lasting(azure).once("signed in", lambda: azure.get(ResourceId(azure.subscription)), azure.clock.now())
 
     def secret(self, image: ImageSpec, origin: str, name: str) -> str | None:
         """A secret of Key Vault, by its address; read anew each time. Raises BuildError when it can't be had."""

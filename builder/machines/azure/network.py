@@ -30,8 +30,8 @@ def start_network(azure: Azure, names: Names, machine: ResolvedMachine, tags: Js
         "subnets": [{"name": SUBNET, "properties": {"addressPrefix": SPACE, "defaultOutboundAccess": True}}],
     }
     return [
-        azure.put(names.network("networkSecurityGroups", "nsg"), {**base, "properties": closed}),
-        azure.put(names.network("virtualNetworks", "net"), {**base, "properties": space}),
+        azure.put(names.network("networkSecurityGroups", "nsg"), {**base, "properties": closed}, read=False),
+        azure.put(names.network("virtualNetworks", "net"), {**base, "properties": space}, read=False),
     ]
 
 
@@ -66,7 +66,7 @@ def start_interface(azure: Azure, names: Names, machine: ResolvedMachine, tags: 
         # On the interface, so that the network need not wait for it
         properties["networkSecurityGroup"] = {"id": str(names.network("networkSecurityGroups", "nsg"))}
     body = {"location": machine.location, "tags": tags, "properties": properties}
-    return azure.put(interface_id(names, role), body)
+    return azure.put(interface_id(names, role), body, read=False)
 
 
 def interface_id(names: Names, role: str) -> ResourceId:

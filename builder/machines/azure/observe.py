@@ -126,12 +126,14 @@ def resolve_source(image: ImageSpec, reads: Reader, location: str) -> ResolvedSo
     return source
 
 
-def resolve_machine(image: ImageSpec, source: ResolvedSource | None, azure: Azure) -> ResolvedMachine:
+def resolve_machine(
+    image: ImageSpec, source: ResolvedSource | None, azure: Azure, shared: Cache | None = None
+) -> ResolvedMachine:
     """The build VM as it can be had now: for run time, which makes it. Raises BuildError when no size can be had.
 
-    `source` is what the first step was planned with.
+    `source` is what the first step was planned with; `shared` holds what other builds have asked.
     """
-    reads = Reader(azure, Cache())
+    reads = Reader(azure, Cache(), shared)
     location = find_location(image, reads)
     machine = wanted_machine(image, subscription=reads.subscription, location=location)
     checked = Checked(image, machine, source, reads)

@@ -237,7 +237,7 @@ def offered_sizes(reads: Reader, location: str) -> dict[str, sizes.VmSize]:
     place = f"/subscriptions/{reads.subscription}/providers/{SKUS}"
     question = ("sizes", place, location)
     query = {"$filter": f"location eq '{location}'"}
-    return reads.once(question, lambda: sizes.sizes_of(reads.azure.list(place, SKUS, query=query), location))
+    return reads.seldom(question, lambda: sizes.sizes_of(reads.azure.list(place, SKUS, query=query), location))
 
 
 def quotas(reads: Reader, location: str) -> dict[str, sizes.Quota]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from builder.azure.clouds import current
-from builder.azure.connection import connect
+from builder.azure.clouds import Cloud, current
+from builder.azure.connection import connect, make
 from builder.azure.credentials import Login
 from builder.azure.errors import AzureError
 from builder.azure.ids import group_id
@@ -26,6 +26,7 @@ from tests.azure import Clock, Simulator
 from tests.azure.answers import Json
 from tests.integration.azure.asking import LOCATION
 from tests.integration.azure.checking import ROOT, TOOLS, require
+from tests.integration.azure.connection import connected
 from tests.integration.azure.test_cli import login
 
 CLIENT = "12345678-1234-4234-8234-123456789012"
@@ -255,6 +256,24 @@ def test_plain_http_is_for_loopback(azure: Simulator, monkeypatch: pytest.Monkey
     assert gateway.find(group_id(gateway.subscription, "g")) is None
     with pytest.raises(BuildError, match="no https address"):
         current({"AZURE_CLOUD": azure.endpoint.replace("127.0.0.1", "arm.example")})
+
+
+def test_a_proxy_of_the_environment_is_used(azure: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = Cloud("Far", "http://arm.invalid", azure.secure_endpoint, SCOPE, "core.windows.net", custom=True)
+    monkeypatch.setenv("HTTP_PROXY", azure.endpoint)
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    gateway = make(azure.subscription, cloud, azure.credential)
+
+    assert gateway.find(group_id(azure.subscription, "g")) is None
+
+
+def test_no_password_file_takes_the_tokens_place(
+    azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+
+    assert connected(azure).find(group_id(azure.subscription, "g")) is None
 
 
 def test_a_way_that_is_meant_and_fails_gives_no_place_to_another(azure: Simulator, tmp_path: Path) -> None:

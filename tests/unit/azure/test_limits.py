@@ -66,6 +66,26 @@ def test_calls_refused_together_slow_down_once() -> None:
     assert send(many, "PUT", [5.0] * 20) == send(one, "PUT", [5.0] * 20)
 
 
+def test_who_waited_waits_on_when_others_were_refused_meanwhile() -> None:
+    limits = Limits()
+    limits.heard("s", "PUT", "f", status=429, headers={"retry-after": "2"}, now=0.0)
+    assert limits.take("s", "PUT", "f", 0.0) == 2
+    limits.heard("s", "PUT", "f", status=429, headers={"retry-after": "10"}, now=2.0)
+
+    first, second = limits.held("s", "f", 2.0), limits.held("s", "f", 2.0)
+    assert 10 <= first < second
+    assert limits.held("s", "f", 2.0 + second) == limits.held("s", "other", 2.0) == 0
+
+
+def test_reads_are_scarce_when_half_of_them_are_used() -> None:
+    limits = Limits()
+    assert not limits.scarce("s", 0.0)
+    send(limits, "GET", [0.0] * 110)
+    assert limits.scarce("s", 0.0)
+    assert not limits.scarce("other", 0.0)
+    assert not limits.scarce("s", 10.0)
+
+
 def test_a_family_speeds_up_again_as_it_succeeds() -> None:
     limits = Limits()
     for moment in range(0, 50, 5):
