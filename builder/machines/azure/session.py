@@ -19,6 +19,7 @@ from builder.machines.azure.last import LastGuest
 from builder.machines.azure.names import Names
 from builder.machines.azure.observe import resolve_machine
 from builder.machines.azure.provision import Provisioner, from_snapshots
+from builder.machines.azure.reading import lasting
 from builder.machines.azure.resolved import SECURITY_TYPES, ResolvedMachine, ResolvedSource
 from builder.machines.azure.run_commands import RunCommands
 from builder.machines.azure.vm import Vm
@@ -93,7 +94,7 @@ class AzureSession:
             allowed = replace(
                 source, security=SECURITY_TYPES, controllers=("SCSI", "NVMe"), accelerated_networking=True
             )
-            machine = resolve_machine(self.image, allowed, self.azure)
+            machine = resolve_machine(self.image, allowed, self.azure, lasting(self.azure))
             names = Names(self.azure.subscription, self.run.id, self.image.name, machine.group)
             self._made = Provisioner(self.azure, self.run, machine, names)
         return self._made
