@@ -51,7 +51,9 @@ class Gallery:
         """The definition's versions; those of other images and other tools are foreign. Raises AzureError."""
         try:
             azure = self._azure()
-            standing = self._standing = look(azure, self._definition_id(azure), image.name)
+            standing = self._standing = look(
+                azure, self._definition_id(azure), image.name, self._surroundings.galleries
+            )
         except BuildError as error:
             error.where = error.where or image.place(*self._choice.path)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builder.destinations.galleries import Galleries
 from builder.destinations.usage import Usage
 
 
@@ -14,3 +15,4 @@ class Surroundings:
 
     records: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    galleries: Galleries = field(default_factory=Galleries)
