@@ -50,11 +50,12 @@ class Recognized:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def recognize(path: Path) -> Recognized:
+def recognize(path: Path, *, tables: bool = True) -> Recognized:
     """Find out what a disk file is, by its content. Its name says nothing.
 
-    Raises BuildError: "not-a-disk" (empty, text, an archive, nothing known), "disk-file-refused" (it names other files,
-    or is encrypted), "disk-file-broken", and what `vhd.parse_footer` raises.
+    Without `tables`, a file's own tables are not checked: then no program is run. Raises BuildError: "not-a-disk"
+    (empty, text, an archive, nothing known), "disk-file-refused" (it names other files, or is encrypted),
+    "disk-file-broken", and what `vhd.parse_footer` raises.
     """
     length = path.stat().st_size
     if length == 0:
@@ -73,9 +74,9 @@ def recognize(path: Path) -> Recognized:
                 code="not-a-disk",
                 hint="convert it: qemu-img convert -O qcow2",
             )
-    for magic, look in _BY_MAGIC.items():
+    for magic, recognized in _BY_MAGIC.items():
         if head.startswith(magic):
-            return look(path, head)
+            return recognized(path, head, tables)
     if tail.startswith(vhd.COOKIE):
         footer = vhd.read_footer(path)
         # Read as raw up to the footer: QEMU's own driver may take the size from CHS
@@ -83,7 +84,22 @@ def recognize(path: Path) -> Recognized:
     return _raw(path, length)
 
 
-def _qcow2(path: Path, head: bytes) -> Recognized:
+def look(path: Path) -> None:
+    """Raise BuildError for a disk file whose first and last bytes tell that no Linux can be imported from it.
+
+    Raises what `recognize`, `volumes.find_volumes` and `volumes.no_root` raise. What only the whole file tells is left
+    to `import_disk`: this takes no time and runs nothing, so that a plan can say it.
+    """
+    found = recognize(path, tables=False)
+    if found.options["driver"] != "raw":
+        return
+    size = int(found.options.get("size", path.stat().st_size))
+    there = volumes.find_volumes(layers.DiskLayer(path), path, size)
+    if not any(volume.content and volume.content.type in filesystems.MOUNTABLE for volume in there):
+        raise volumes.no_root(there)
+
+
+def _qcow2(path: Path, head: bytes, tables: bool) -> Recognized:
     version, backing, _, _, _, encryption = struct.unpack_from(">IQIIQI", head, 4)
     features = struct.unpack_from(">Q", head, 72)[0] if version >= 3 else 0
     if version not in _QCOW2_VERSIONS:
@@ -94,7 +110,8 @@ def _qcow2(path: Path, head: bytes) -> Recognized:
         raise refused(path, "its data is in another file", "qemu-img convert -O qcow2")
     if encryption:
         raise refused(path, "it is encrypted", "qemu-img convert with its secret")
-    _check_qcow2(path)
+    if tables:
+        _check_qcow2(path)
     return Recognized("qcow2", {"driver": "qcow2"})
 
 
@@ -119,7 +136,7 @@ def _check_qcow2(path: Path) -> None:
             raise truncated(path)
 
 
-def _dynamic_vhd(path: Path, head: bytes) -> Recognized:
+def _dynamic_vhd(path: Path, head: bytes, tables: bool) -> Recognized:
     footer = vhd.parse_footer(head[: vhd.FOOTER_SIZE])
     if footer.type == vhd.VhdType.DIFFERENCING:
         raise refused(path, "it is only a layer on top of another file", "Convert-VHD -VHDType Dynamic")
@@ -130,11 +147,11 @@ def _dynamic_vhd(path: Path, head: bytes) -> Recognized:
     return Recognized("vhd", {"driver": "vpc", "force_size_calc": "current_size"})
 
 
-def _vhdx(path: Path, head: bytes) -> Recognized:
+def _vhdx(path: Path, head: bytes, tables: bool) -> Recognized:
     return Recognized("vhdx", {"driver": "vhdx"})
 
 
-def _vmdk(path: Path, head: bytes) -> Recognized:
+def _vmdk(path: Path, head: bytes, tables: bool) -> Recognized:
     # struct SparseExtentHeader, little-endian: capacity at 12, then grain size, descriptor's offset and size in sectors
     capacity, _, offset, count = struct.unpack_from("<QQQQ", head, 12)
     if capacity == 0:
@@ -145,15 +162,16 @@ def _vmdk(path: Path, head: bytes) -> Recognized:
     if b"parentfilenamehint" in descriptor:
         raise refused(path, "it is only a layer on top of another file", "vmware-vdiskmanager -r, or qemu-img convert")
     # What is missing at the file's end would be read as zeros
-    _check_tables(path, "vmdk")
+    if tables:
+        _check_tables(path, "vmdk")
     return Recognized("vmdk", {"driver": "vmdk"})
 
 
-def _vmdk_descriptor(path: Path, head: bytes) -> Recognized:
+def _vmdk_descriptor(path: Path, head: bytes, tables: bool) -> Recognized:
     raise refused(path, "its data is in other files", "qemu-img convert -O qcow2")
 
 
-_BY_MAGIC: dict[bytes, Callable[[Path, bytes], Recognized]] = {
+_BY_MAGIC: dict[bytes, Callable[[Path, bytes, bool], Recognized]] = {
     b"QFI\xfb": _qcow2,
     b"vhdxfile": _vhdx,
     b"KDMV": _vmdk,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
@@ -72,7 +73,7 @@ class LocalMachine:
 
     def observe(self, image: ImageSpec) -> MachineFacts:
         """The resolved source, and what the store holds already."""
-        source: dict[str, object] = {}
+        source: dict[str, Any] = {}
         blockers: tuple[Blocker, ...] = ()
         try:
             if image.source.kind == "bootstrap":
@@ -81,8 +82,12 @@ class LocalMachine:
                 source = resolve(image.os, {**image.source.values, "size": image.disks.os_size})
             elif image.source.kind == "file":
                 source = file_source(image, self.store.hashes)
+                if "path" in source:
+                    from builder.disk.importing import look
+
+                    look(image.root / source["path"])
         except BuildError as error:
-            where = error.where or image.place(*image.source.path)
+            source, where = {}, error.where or image.place(*image.source.path)
             blockers = (Blocker(error.message, where, error.hint, error.code),)
         blockers += (*_foreign_architecture(image), *blocked_tests(image))
         return MachineFacts(

@@ -25,6 +25,8 @@ DISK_NAMESPACE = uuid.UUID("5d3b0c38-6f0e-5a53-9a55-61d9c1f0b1d4")
 CHUNK = 4 * MIB
 # Silence of a server that long is an error; it also bounds how long Ctrl-C waits
 DOWNLOAD_TIMEOUT = 20.0
+# By HTTP: 401 and 403 want a login, which build has none of; 404 and 410 know no such file
+LASTING_REFUSALS = (400, 401, 403, 404, 410)
 
 
 def file_source(image: ImageSpec, hashes: FileHashes) -> dict[str, Any]:
@@ -128,6 +130,8 @@ def _run_file(step: Step, context: StepContext) -> None:
         error.where = error.where or place
         raise
     session.disks = [(OS_DISK, None)]
+    # A disk without a system that can be worked on is the source's fault, not that of the first step
+    session.open_system()
 
 
 def _run_image(step: Step, context: StepContext) -> None:
@@ -155,6 +159,7 @@ def _run_image(step: Step, context: StepContext) -> None:
 def download(url: str, sha256: str, store: Store, context: StepContext, place: Place | None) -> Path:
     """A file from the network, whole and with the right sha256, or BuildError. Kept for the next build."""
     from http.client import HTTPException
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     folder = store.sources
@@ -178,18 +183,26 @@ def download(url: str, sha256: str, store: Store, context: StepContext, place: P
                 context.progress(done, total, "bytes", "downloading")
             file.flush()
             os.fsync(file.fileno())
+        if total is not None and done != total:
+            raise BuildError(
+                f"can't download {url}: the connection ended after {done:,} of {total:,} bytes",
+                code="download-failed",
+                where=place,
+                hint="run the same apply again",
+            )
         if found.hexdigest() != sha256:
             raise BuildError(
                 f"{url} has sha256 {found.hexdigest()}, the spec says {sha256}",
                 code="download-changed",
                 where=place,
-                hint="it was replaced, cut short or damaged: check where it comes from before writing the new sha256",
+                hint="it was replaced or damaged: check where it comes from before writing the new sha256",
             )
         partial.replace(path)
     except (OSError, HTTPException, ValueError) as error:
-        raise BuildError(
-            f"can't download {url}: {error}", code="download-failed", where=place, hint="run the same apply again"
-        ) from error
+        # The server understood, and has no such file or gives it to nobody: asking again changes nothing
+        refused = isinstance(error, HTTPError) and error.code in LASTING_REFUSALS
+        hint = "correct the address in the spec" if refused else "run the same apply again"
+        raise BuildError(f"can't download {url}: {error}", code="download-failed", where=place, hint=hint) from error
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(folder)

@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.integration.apply.conftest import REPOSITORY, Project
+from builder.disk.partitions import GptPartition, write_gpt
+from tests.integration.apply.conftest import MIB, REPOSITORY, Project
 from tests.integration.waiting import wait_until
 
 
@@ -281,14 +282,32 @@ def test_what_is_not_generalized_is_refused_with_a_list(project: Project) -> Non
     assert project.versions() == []
 
 
-@pytest.mark.parametrize("what", ["text", "empty", "truncated"])
-def test_a_source_that_is_no_disk(what: str, project: Project, tiny_disk: Path) -> None:
+@pytest.mark.parametrize("text", ["not a disk\n" * 100_000, ""])
+def test_a_source_that_is_no_disk(text: str, project: Project) -> None:
+    """The plan says it, before anything is made."""
     source = project.root / "tiny.raw"
     source.unlink()
-    if what == "text":
-        source.write_text("not a disk\n" * 100_000)
-    elif what == "empty":
-        source.write_bytes(b"")
+    source.write_text(text)
+    result = project.apply()
+    assert result.code == 1
+    assert "tiny.image.yaml:4" in result.out
+    assert "hint:" in result.out
+    assert not (project.root / ".build/runs").exists()
+
+
+@pytest.mark.parametrize("what", ["truncated", "encrypted"])
+def test_a_source_that_is_no_whole_disk(what: str, project: Project, tiny_disk: Path) -> None:
+    """What only the import tells is the source's fault, too, not that of a step on it."""
+    source = project.root / "tiny.raw"
+    source.unlink()
+    if what == "encrypted":
+        raw = project.root / "luks.raw"
+        write_gpt(raw, 64 * MIB, [GptPartition(1, MIB, 62 * MIB)])
+        with raw.open("r+b") as file:
+            file.seek(MIB)
+            file.write(b"LUKS\xba\xbe\x00\x02")
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(source)], check=True)
+        raw.unlink()
     else:
         whole = project.root / "whole.qcow2"
         subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(tiny_disk), str(whole)], check=True)
@@ -296,7 +315,9 @@ def test_a_source_that_is_no_disk(what: str, project: Project, tiny_disk: Path) 
         whole.unlink()
     result = project.apply()
     assert result.code == 1
-    assert "tiny.image.yaml:" in result.err
+    assert (
+        f"tiny.image.yaml:4:9: error[{'encrypted-disk' if what == 'encrypted' else 'disk-file-broken'}]" in result.err
+    )
     assert "hint:" in result.err
 
 

@@ -13,6 +13,17 @@ from tests.integration.apply.conftest import Project
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves files; below /cut/ it promises more than it sends."""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/cut/"):
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "5000")
+        self.end_headers()
+        self.wfile.write(b"x" * 1000)
+
     def log_message(self, format: str, *args: object) -> None:
         """The test's output is no access log."""
 
@@ -47,6 +58,22 @@ def test_another_content_is_refused(server: str, project: Project) -> None:
     assert result.code == 1
     assert "has sha256" in result.err
     assert list((project.root / ".build/sources").iterdir()) == []
+
+
+def test_a_connection_that_is_cut(server: str, project: Project) -> None:
+    """It may be whole the next time; the content is not called another."""
+    from_url(project, server.rpartition("/")[0] + "/cut/disk.raw", "ab" * 32)
+    result = project.apply()
+    assert result.code == 1
+    assert "error[download-failed]" in result.err
+    assert "the connection ended after 1,000 of 5,000 bytes\n  hint: run the same apply again" in result.err
+
+
+def test_a_file_that_is_not_there(server: str, project: Project) -> None:
+    from_url(project, server + ".old", "ab" * 32)
+    result = project.apply()
+    assert result.code == 1
+    assert "HTTP Error 404: File not found\n  hint: correct the address in the spec" in result.err
 
 
 def test_a_server_that_is_not_there(project: Project) -> None:

@@ -1,12 +1,16 @@
 """What the local machine says against an image before anything is made."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder.disk.partitions import GptPartition, write_gpt
+from builder.disk.vhd import COOKIE, FOOTER_SIZE
 from builder.errors import Place
 from builder.machines.local.machine import LocalMachine
+from builder.model.hardware import host_architecture
 from builder.model.spec import Choice, DisksSpec, ImageSpec, OsSpec, Places, PublishSpec
 from builder.records.store import Store
 
@@ -55,3 +59,39 @@ def test_an_image_for_other_processors(
     for blocker in facts.blockers:
         assert blocker.place == Place("web.yaml", 2, 20)
         assert blocker.hint == f"build it on a host of {architecture}"
+
+
+MIB = 1024 * 1024
+
+
+def partition(path: Path, content: bytes, at: int = 0) -> None:
+    """A disk with one partition that holds something."""
+    write_gpt(path, 64 * MIB, [GptPartition(1, MIB, 62 * MIB)])
+    with path.open("r+b") as file:
+        file.seek(MIB + at)
+        file.write(content)
+
+
+# How a disk file is made, and what a plan says of it
+DISKS = {
+    "ext4": (lambda path: partition(path, b"\x53\xef", 1024 + 56), None),
+    "text": (lambda path: path.write_text("hello\n" * 1000), "not-a-disk"),
+    "empty": (lambda path: path.write_bytes(b""), "not-a-disk"),
+    "compressed": (lambda path: path.write_bytes(b"\x1f\x8b\x08" + bytes(2000)), "not-a-disk"),
+    "luks": (lambda path: partition(path, b"LUKS\xba\xbe\x00\x02"), "encrypted-disk"),
+    "no filesystem": (lambda path: partition(path, b"nothing"), "no-root-filesystem"),
+    "checksum": (lambda path: path.write_bytes(bytes(MIB) + COOKIE.ljust(FOOTER_SIZE, b"\1")), "vhd-checksum"),
+}
+
+
+@pytest.mark.parametrize("what", DISKS)
+def test_a_disk_file_is_looked_at(tmp_path: Path, what: str) -> None:
+    make, code = DISKS[what]
+    make(tmp_path / "base.disk")
+    architecture = host_architecture()
+    source = Choice("file", {"path": "base.disk"}, ("source", "file"))
+    wanted = replace(image(tmp_path, architecture, "file"), source=source, root=tmp_path)
+    facts = LocalMachine(Store(tmp_path / "store")).observe(wanted)
+    assert [blocker.code for blocker in facts.blockers] == ([code] if code else [])
+    # Without a source, nothing is decided on
+    assert bool(facts.source) == (code is None)
