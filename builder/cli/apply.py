@@ -13,7 +13,7 @@ import typer
 from builder.cli.app import report
 from builder.cli.common import Environment, Variables, parse_variables
 from builder.cli.plan import Exclude, Rebuild, arguments
-from builder.errors import BuildError, ExitCode, PolicyDenied, SomeImagesFailed
+from builder.errors import BuildError, ExitCode, Interrupted, PolicyDenied, SomeImagesFailed
 
 if TYPE_CHECKING:
     from builder.apply.executor import Executor, Tools
@@ -198,10 +198,8 @@ def _apply(executor: Executor, planned: Planned) -> None:
             print(f"\n{image}:", file=sys.stderr)
             report(failure)
         if executor.folder.exists() and error.exit_code not in (ExitCode.LOCKED, ExitCode.PLAN_STALE):
-            print(
-                f"\n{how_to_go_on(planned.plan)}\nThe log and journal of this run: {_shown(executor.folder)}",
-                file=sys.stderr,
-            )
+            how = how_to_go_on(planned.plan, interrupted=isinstance(error, Interrupted))
+            print(f"\n{how}\nThe log and journal of this run: {_shown(executor.folder)}", file=sys.stderr)
         raise
 
 

@@ -25,6 +25,9 @@ MARK = "build plan"
 
 def save(plan: Plan, path: Path) -> None:
     """Write a plan, whole or not at all. Raises BuildError (code "plan-file") when the file can't be written."""
+    # A folder that isn't there is most likely misspelt, and nobody asked for another
+    if not path.parent.is_dir():
+        raise BuildError(f"the plan can't be saved to {path}: there is no folder {path.parent}", code="plan-file")
     try:
         content = plan.as_dict()
         write_json(path, {"file": MARK, "seal": digest(json.loads(canonical(content))), **content}, mode=OWNER_ONLY)

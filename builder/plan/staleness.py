@@ -33,7 +33,7 @@ def check(saved: Plan, fresh: Plan, *, now: datetime, applied: bool = False) -> 
         f"plan {saved.id} is stale: {moved[0]}{more}",
         code="plan-stale",
         hint="plan again, and look at what is different",
-        detail="\n".join(moved) if len(moved) > 1 else None,
+        detail="\n".join(moved[1:]) or None,
     )
 
 

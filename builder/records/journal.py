@@ -25,7 +25,8 @@ class Journal:
     """Writes one run's journal. Thread-safe."""
 
     def __init__(self, folder: Path, redactor: Redactor) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Its owner's alone, with all logs in it: what steps print may be nobody else's business
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / FILE_NAME
         self._redactor = redactor
         self._lock = threading.Lock()

@@ -220,9 +220,9 @@ def next_commands(plan: Plan, presentation: Presentation) -> tuple[str, ...]:
     return (shlex.join(["build", "apply", *arguments]), shlex.join(["build", "plan", "--out", FILE, *arguments]))
 
 
-def how_to_go_on(plan: Plan) -> str:
-    """What a failed apply says: which work need not be done again."""
-    again = "To go on, run the same `build apply` again"
+def how_to_go_on(plan: Plan, *, interrupted: bool = False) -> str:
+    """What an apply that failed or was interrupted says: what to do, and which work need not be done again."""
+    again = "To go on, " + ("" if interrupted else "mend that, then ") + "run the same `build apply` again"
     kept = [item.step.kept for image in plan.images for item in running(image) if item.step.checkpoint]
     if not kept:
         return f"{again}."

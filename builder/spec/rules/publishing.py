@@ -75,6 +75,9 @@ def inside_project(image: ImageSpec) -> Iterator[Diagnostic]:
         if not resolved.is_relative_to(image.root):
             message = f"'{path}' leads out of the project"
             yield finding(image, (*destination.path, "path"), "path-outside", message)
+        elif image.folder.is_relative_to(resolved):
+            message = f"'{path}' holds the specs: a gallery is a folder of its own"
+            yield finding(image, (*destination.path, "path"), "path-specs", message, "write `path: gallery`")
 
 
 def destinations_once(image: ImageSpec) -> Iterator[Diagnostic]:

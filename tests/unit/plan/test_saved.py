@@ -97,3 +97,10 @@ def test_a_file_that_can_not_be_read_or_written(tmp_path, path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="can't be saved"):
         save(a_plan(), tmp_path / "file" / "p")
+
+
+def test_no_folder_is_made_for_it(tmp_path):
+    with pytest.raises(BuildError, match=r"there is no folder .*/nope$") as caught:
+        save(a_plan(), tmp_path / "nope/p")
+    assert caught.value.code == "plan-file"
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def test_an_effect_is_written_before_and_after(tmp_path: Path) -> None:
         with written.effect("publish", version="1.0.0"):
             assert entries(tmp_path) == ["publish.begin"]
         assert entries(tmp_path) == ["publish.begin", "publish.end"]
+
+
+def test_a_run_is_its_owners_alone(tmp_path: Path) -> None:
+    """The logs of its steps lie beside the journal."""
+    with Journal(tmp_path / "runs/run-1", Redactor()):
+        assert stat.S_IMODE((tmp_path / "runs/run-1").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "runs").stat().st_mode) != 0o700
 
 
 def test_a_failed_effect_says_why(tmp_path: Path) -> None:

@@ -99,12 +99,17 @@ def with_steps(*steps: Step):
     [
         ((True, True), "finished steps are kept as checkpoints."),
         ((False, True), "of steps with `checkpoint: true`, and of the last one before generalize."),
-        ((), "To go on, run the same `build apply` again."),
+        ((), "To go on, mend that, then run the same `build apply` again."),
     ],
 )
 def test_how_to_go_on_says_what_is_kept(kept, expected):
     steps = [Step(Stage.PREPARE, "run", "run", {}, checkpoint=True, kept=each) for each in kept]
     assert how_to_go_on(with_steps(*steps, Step(Stage.PUBLISH, "publish", "publish", {}))).endswith(expected)
+
+
+def test_nothing_has_to_be_mended_after_an_interrupt():
+    plan = with_steps(Step(Stage.PUBLISH, "publish", "publish", {}))
+    assert how_to_go_on(plan, interrupted=True) == "To go on, run the same `build apply` again."
 
 
 def test_changes_that_steps_tell_are_not_told_again():

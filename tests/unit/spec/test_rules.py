@@ -34,6 +34,11 @@ FINDINGS = [
         LOCAL + "publish: {to: [{directory: {path: .git/x}}]}\n",
         [".git/x: path-outside '.git/x' must be a folder of its own below the project's root"],
     ),
+    (
+        LOCAL + "publish: {to: [{directory: {path: images}}]}\n",
+        ["images: path-specs 'images' holds the specs: a gallery is a folder of its own | write `path: gallery`"],
+    ),
+    (LOCAL + "publish: {to: [{directory: {path: images/gallery}}]}\n", []),
     # Machines
     (
         AZURE + "machine: {local: {}}\n",
