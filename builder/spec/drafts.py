@@ -18,7 +18,8 @@ from builder.spec.project import quoted_help, templated_at
 from builder.spec.repair import repaired
 from builder.spec.rules import check_image
 from builder.spec.schema import load_schema
-from builder.spec.templating import LONGEST_TEMPLATE, Budget, Scope, TemplateInvalid, render
+from builder.spec.scope import Scope
+from builder.spec.templating import LONGEST_TEMPLATE, Budget, TemplateInvalid, render
 from builder.spec.variables import Rendering
 
 # What `{{ image.version }}` is while nothing is published: any spec must be valid with it

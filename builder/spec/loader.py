@@ -25,7 +25,8 @@ from builder.spec.project import (
 )
 from builder.spec.rules import check_images
 from builder.spec.schema import load_schema
-from builder.spec.templating import Budget, Scope
+from builder.spec.scope import Scope
+from builder.spec.templating import Budget
 from builder.spec.variables import combinations, has_templates, scope_of, variables_of
 from builder.spec.yaml_text import YamlInvalid, parse
 

@@ -7,15 +7,16 @@ in loops and where texts are joined, which spend from a budget.
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from builder.model.canonical import Json, canonical
+from builder.spec.scope import Scope
 
 if TYPE_CHECKING:
     import jinja2
@@ -67,26 +68,6 @@ class TemplateInvalid(Exception):
         self.code, self.message, self.line, self.help = code, message, line, help
 
 
-class Scope(dict[str, Json]):
-    """Names that templates may use, under a title such as `vars`. `help` is for a name that isn't there.
-
-    `later` are those that will be there, but only for what follows.
-    """
-
-    def __init__(self, title: str, values: Mapping[str, Json], help: str = "", later: Iterable[str] = ()) -> None:
-        super().__init__(values)
-        self.title = title
-        self.help = help
-        self.later = set(later)
-
-    def help_for(self, name: str) -> str:
-        """What to do about a name that isn't there."""
-        if name in self.later:
-            return f"{name!r} is set after it: a variable can use those that are set before it"
-        close = difflib.get_close_matches(name, self, 1)
-        return f"did you mean {close[0]!r}?" if close else self.help
-
-
 def is_templated(text: str) -> bool:
     """Whether a text holds template syntax."""
     return "{{" in text or "{%" in text or "{#" in text
@@ -107,10 +88,7 @@ class Budget:
 
 def render(source: str, names: Mapping[str, Json], budget: Budget) -> str:
     """The text of a template. Raises TemplateInvalid."""
-    import jinja2
-    from jinja2.exceptions import SecurityError
-
-    try:
+    with _told():
         budget.spend(COMPILATION + len(source))
         template = _template(source)
         written = []
@@ -122,6 +100,40 @@ def render(source: str, names: Mapping[str, Json], budget: Budget) -> str:
                 raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
             written.append(part)
         return "".join(written)
+
+
+def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
+    """The list or map that a template is, when it is one expression and nothing else; None for all else.
+
+    Raises TemplateInvalid.
+    """
+    with _told():
+        budget.spend(COMPILATION + len(source))
+        template = _expression(source)
+        if template is None:
+            return None
+        context = template.new_context({**names, "_budget": budget})
+        for _ in template.root_render_func(context):
+            pass
+        value = context.vars[_RESULT]
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            return None
+        # Filters may yield their items
+        text = json.dumps(value if isinstance(value, Mapping) else list(value))
+        budget.spend(len(text))
+        if len(text) > LONGEST_RESULT:
+            raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
+        return json.loads(text)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever goes wrong with a template in the block is a TemplateInvalid."""
+    import jinja2
+    from jinja2.exceptions import SecurityError
+
+    try:
+        yield
     except jinja2.TemplateSyntaxError as error:
         raise TemplateInvalid("template-syntax", f"not a template: {error.message}", line=error.lineno) from error
     except jinja2.UndefinedError as error:
@@ -162,6 +174,30 @@ def _template(source: str) -> jinja2.Template:
     _check(tree, 0)
     _count_work(tree)
     code = environment.compile(tree)
+    return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+
+
+# The name that an expression's value is put under
+_RESULT = "result"
+
+
+@lru_cache(maxsize=4096)
+def _expression(source: str) -> jinja2.Template | None:
+    """A template that puts the value of the only expression in `source` under a name; None for another template."""
+    import jinja2
+    from jinja2 import nodes
+
+    # Checks everything
+    _template(source)
+    environment = _environment()
+    tree = environment.parse(source.strip())
+    outputs = [node for output in tree.body if isinstance(output, nodes.Output) for node in output.nodes]
+    if len(tree.body) != 1 or len(outputs) != 1 or isinstance(outputs[0], nodes.TemplateData):
+        return None
+    _count_work(tree)
+    (value,) = tree.body[0].nodes  # type: ignore[attr-defined]
+    put = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), value, lineno=1)
+    code = environment.compile(nodes.Template([put], lineno=1))
     return jinja2.Template.from_code(environment, code, environment.make_globals(None))
 
 

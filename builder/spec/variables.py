@@ -11,7 +11,8 @@ from builder.model.canonical import Json
 from builder.model.spec import KeyPath
 from builder.spec.project import ProjectConfig
 from builder.spec.schema import Schema
-from builder.spec.templating import Budget, Scope, TemplateInvalid, is_templated, render
+from builder.spec.scope import Scope
+from builder.spec.templating import Budget, TemplateInvalid, collection, is_templated, render
 from builder.spec.yaml_text import Document, plain
 
 MOST_COMBINATIONS = 256
@@ -89,7 +90,8 @@ class Rendering:
     def of(self, value: Json, path: KeyPath = (), schema: Schema | None = None) -> Json:
         """The rendered value; the very same object where there are no templates.
 
-        What a template makes is text; where the schema wants something else, it is read as YAML reads it.
+        What a template makes is text; where the schema wants something else, it is read as YAML reads it. A list or map
+        stays one where that may stand (without a schema: in variables), if the template is nothing but its expression.
         """
         if isinstance(value, str) and is_templated(value):
             return self._text(value, path, schema)
@@ -105,7 +107,8 @@ class Rendering:
 
     def _text(self, source: str, path: KeyPath, schema: Schema | None) -> Json:
         try:
-            return _read_as(render(source, self.names, self.budget), schema)
+            found = collection(source, self.names, self.budget) if _may_hold_others(schema) else None
+            return _read_as(render(source, self.names, self.budget), schema) if found is None else found
         except TemplateInvalid as error:
             self.failed[path] = error
             return source
@@ -115,9 +118,17 @@ def _schema(found: Json) -> Schema | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _read_as(text: str, schema: Schema | None) -> Json:
+def _may_hold_others(schema: Schema | None) -> bool:
+    return schema is None or bool({"array", "object"} & set(_types(schema)))
+
+
+def _types(schema: Schema | None) -> list[str]:
     wanted = schema.get("type", "string") if schema else "string"
-    types = [wanted] if isinstance(wanted, str) else list(wanted)
+    return [wanted] if isinstance(wanted, str) else list(wanted)
+
+
+def _read_as(text: str, schema: Schema | None) -> Json:
+    types = _types(schema)
     value = plain(text.strip())
     if "string" not in types:
         return value

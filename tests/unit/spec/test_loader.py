@@ -579,3 +579,40 @@ def test_no_specs_at_all(tmp_path: Path):
     with pytest.raises(BuildError, match="there are no specs") as caught:
         load_all(tmp_path)
     assert caught.value.code == "no-specs"
+
+
+LISTS = """\
+vars:
+  web: [nginx, jq]
+  all: "{{ vars.web + ['tree'] }}"
+  env: {LEVEL: strict}
+prepare:
+- packages: {install: "{{ vars.all }}"}
+- packages: {install: "{{ vars.all | sort }}", remove: "{{ ['a', 'a'] | unique }}"}
+- run: {command: ls, env: "{{ vars.env }}"}
+- run: echo {{ vars.all | join(' ') }}
+"""
+
+
+def test_a_list_or_map_may_come_from_a_variable(tmp_path: Path) -> None:
+    """It stays what it is where it is all that the value says."""
+    first, second, third, fourth = only_image(tmp_path, LOCAL + LISTS).prepare
+    assert first.values["install"] == ["nginx", "jq", "tree"]
+    assert (second.values["install"], second.values["remove"]) == (["jq", "nginx", "tree"], ["a"])
+    assert third.values["env"] == {"LEVEL": "strict"}
+    assert fourth.values["command"] == "echo nginx jq tree"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("packages: {install: '{{ vars.wb }}'}", "template-undefined vars has no 'wb' | did you mean 'web'?"),
+        ("packages: {install: '{{ vars.text }}'}", "type 'install' must be a list, not text | write [one]"),
+        ("packages: {install: 'x {{ vars.web }}'}", "template-failed a list or map can't be written as text | use `| join(', ')`"),
+        ("template: {source: '{{ vars.web }}', path: /a}", "template-failed a list or map can't be written as text | use `| join(', ')`"),
+        ("packages: {install: '{{ range(9999) | list + vars.bad }}'}", "template-failed `+` needs two numbers"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list(tmp_path: Path, value: str, expected: str) -> None:
+    found = diagnose(tmp_path, f"{LOCAL}vars: {{web: [nginx], text: one, bad: x}}\nprepare:\n- {value}\n")
+    assert [line.split(" ", 1)[1] for line in found] == [expected]

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from builder.spec.templating import Budget, Scope, TemplateInvalid, is_templated, render
+from builder.spec.scope import Scope
+from builder.spec.templating import Budget, TemplateInvalid, is_templated, render
 
 NAMES = {
     "vars": Scope(
