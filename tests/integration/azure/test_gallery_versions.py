@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from builder.azure.ids import ResourceId
+from builder.azure.operations import Operation
 from builder.errors import BuildError, Interrupted, PlanStale
 from builder.events import StepOutput, StepProgress
 from builder.model.plan import Action, ImagePlan
@@ -123,8 +125,12 @@ def test_a_change_that_azure_takes_and_does_not_make_is_an_error(
     project.write(GALLERY.replace("regions:", "endOfLife: '2027-01-01', regions:"))
     project.apply()
     project.write()
-    # An Azure that keeps what a PUT leaves out
-    monkeypatch.setattr(project.azure, "put", project.azure.patch)
+
+    def keeping(id: ResourceId, body: dict[str, Any], **options: Any) -> Operation:
+        """An Azure that keeps what a PUT leaves out."""
+        return project.azure.patch(id, {key: value for key, value in body.items() if key != "location"}, **options)
+
+    monkeypatch.setattr(project.azure, "put", keeping)
     with pytest.raises(BuildError, match=r"left as it was: endOfLife: 2027-01-01.* → none") as caught:
         project.apply()
     assert caught.value.code == "change-not-taken"
