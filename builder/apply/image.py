@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from builder import secrets
@@ -19,7 +21,7 @@ from builder.events import StepCached, StepFailed, StepFinished, StepProgress, S
 from builder.machines.base import Machine
 from builder.model.artifact import Artifact, Manifest
 from builder.model.observed import VersionState
-from builder.model.plan import Action, ImagePlan
+from builder.model.plan import Action, ImagePlan, PlannedStep
 from builder.model.run import MachineLost, Run, StepContext
 from builder.model.steps import KINDS, Stage, Step
 
@@ -101,12 +103,8 @@ class ImageBuild:
                     self.context.session = stack.enter_context(self.machine.open(self.run))
                 if publishes:
                     self._find_published()
-            for planned in self.item.steps:
-                self.run.check_stop()
-                if planned.action == "reuse":
-                    self._reuse(planned.step)
-                else:
-                    self._run_step(planned.step)
+            for _, same in groupby(self.item.steps, lambda planned: planned.step.kind.partition(".")[0]):
+                self._carry_out_same(list(same))
             captured = self.item.action in (Action.BUILD, Action.REBUILD, Action.ADOPT)
             if captured and self.context.session is not None and self.context.artifact is not None:
                 self.context.session.release(self.context.artifact)
@@ -121,7 +119,39 @@ class ImageBuild:
         elif step.digest == self.item.start:
             self.context.session.start_at(step.digest)
 
-    def _run_step(self, step: Step) -> None:
+    def _carry_out_same(self, same: Sequence[PlannedStep]) -> None:
+        """Steps that do the same in several places (or a single step): what may run at once, then the others."""
+        together = self._together(same)
+        if together:
+            self.run.check_stop()
+            self._run_at_once(together)
+        for planned in same:
+            self.run.check_stop()
+            if planned.action == "reuse":
+                self._reuse(planned.step)
+            elif planned.step not in together:
+                self._run_step(planned.step, self.context)
+
+    def _together(self, same: Sequence[PlannedStep]) -> list[Step]:
+        """Those that may run at once: none where disks go through this host, nor where each place takes another's."""
+        artifact = self.context.artifact
+        here = artifact is not None and any(disk.path is not None for disk in artifact.disks)
+        if here or self._holders or self.dry_run:
+            return []
+        found = [item.step for item in same if item.action == "run" and KINDS[item.step.kind].side_by_side]
+        return found if len(found) > 1 else []
+
+    def _run_at_once(self, steps: Sequence[Step]) -> None:
+        """What one of them raises is raised when all have ended, so that nothing goes on behind a caller's back."""
+        contexts = [replace(self.context, locations=list(self.context.locations)) for _ in steps]
+        with ThreadPoolExecutor(len(steps), thread_name_prefix="step") as pool:
+            ends = [pool.submit(self._run_step, *each, beside=True) for each in zip(steps, contexts, strict=True)]
+        found = (location for context in contexts for location in context.locations)
+        self.context.locations[:] = dict.fromkeys(found)
+        for end in ends:
+            end.result()
+
+    def _run_step(self, step: Step, context: StepContext, *, beside: bool = False) -> None:
         if self.dry_run:
             self._check_files(step)
             self.run.emit(
@@ -133,7 +163,7 @@ class ImageBuild:
         self.run.emit(StepStarted(**facts))  # type: ignore[arg-type]
         try:
             self._check_files(step)
-            self._effects(step)
+            self._effects(step, context, beside=beside)
         except BuildError as error:
             error.where = error.where or step.place
             if error.code in OF_THE_STEP:
@@ -160,11 +190,10 @@ class ImageBuild:
                 message = f"{step.inputs['destination']}: the version could not be marked as failed: {error.message}"
                 self.run.emit(Warned(image=self.item.image, message=message))
 
-    def _effects(self, step: Step) -> None:
+    def _effects(self, step: Step, context: StepContext, *, beside: bool) -> None:
         """Journal the step, and let its kind do it; steps of the machine's disks leave a checkpoint."""
-        self._log.begin(step)
-        self.context.log = self._log.lines
-        self.context.progress = lambda current, total, unit, doing: self.run.emit(
+        context.log = self._log.begin(step, beside=beside)
+        context.progress = lambda current, total, unit, doing: self.run.emit(
             StepProgress(image=self.item.image, index=step.index, current=current, total=total, unit=unit, doing=doing)
         )
         if self._holders and step.kind.startswith("publish."):
@@ -172,7 +201,7 @@ class ImageBuild:
             self._take_published(next(item.takes for item in self.destinations if item.name == named))
         with self.run.effect("step", index=step.index, kind=step.kind, digest=step.digest):
             if not step.checkpoint:
-                KINDS[step.kind].run(step, self.context)
+                KINDS[step.kind].run(step, context)
                 return
             todo = [step]
             while todo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -15,14 +17,13 @@ MOST_PER_STEP = 32 * 1024 * 1024
 
 
 class StepLog:
-    """Writes `<run>/<image>.log`. Use it as a context manager."""
+    """Writes `<run>/<image>.log`. Use it as a context manager. Thread-safe."""
 
     def __init__(self, path: Path, run: Run) -> None:
         self.path = path
         self._run = run
         self._file: IO[str] | None = None
-        self._index = 0
-        self._left = MOST_PER_STEP
+        self._lock = threading.Lock()
 
     def __enter__(self) -> StepLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,26 +34,32 @@ class StepLog:
         assert self._file is not None
         self._file.close()
 
-    def begin(self, step: Step) -> None:
-        """Head the output of a step."""
-        self._index = step.index
-        self._left = MOST_PER_STEP
+    def begin(self, step: Step, *, beside: bool = False) -> Callable[[str], None]:
+        """Head the output of a step. Returns what takes whole lines of it, one or more at a time.
+
+        `beside`: other steps print at the same time, so that each line says whose it is.
+        """
         time = datetime.now(UTC).strftime("%H:%M:%S")
         self._write(f"=== {time} step {step.index}: {step.title} [{step.kind}]\n")
+        mark, left = f"[{step.index}] " if beside else "", MOST_PER_STEP
 
-    def lines(self, text: str) -> None:
-        """One or more whole lines of output."""
-        text = self._run.redactor.text(text)
-        if self._left > 0:
-            self._write(text[: self._left] + "\n")
-            self._left -= len(text) + 1
-            if self._left <= 0:
-                self._write(f"[the rest of this step's output is left out: more than {MOST_PER_STEP >> 20} MiB]\n")
-        last = text.rstrip("\n").rpartition("\n")[2]
-        if last.strip():
-            self._run.emit(StepOutput(image=self._run.image.name, index=self._index, line=last))
+        def lines(text: str) -> None:
+            nonlocal left
+            text = self._run.redactor.text(text)
+            if left > 0:
+                shown = text[:left]
+                self._write(mark + shown.replace("\n", f"\n{mark}") + "\n")
+                left -= len(text) + 1
+                if left <= 0:
+                    self._write(f"[the rest of this step's output is left out: more than {MOST_PER_STEP >> 20} MiB]\n")
+            last = text.rstrip("\n").rpartition("\n")[2]
+            if last.strip():
+                self._run.emit(StepOutput(image=self._run.image.name, index=step.index, line=last))
+
+        return lines
 
     def _write(self, text: str) -> None:
         assert self._file is not None
-        self._file.write(text)
-        self._file.flush()
+        with self._lock:
+            self._file.write(text)
+            self._file.flush()

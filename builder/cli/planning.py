@@ -73,7 +73,7 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
     store = loaded.root / loaded.project.store
     planner = Planner(
         machine_for=Machines(store, offline=request.offline),
-        destinations_for=destinations_of(loaded, offline=request.offline),
+        destinations_for=destinations_of(loaded, offline=request.offline, planning=True),
     )
     root = loaded.root
     plan = planner.plan(
@@ -98,17 +98,20 @@ def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
     return Planned(plan, loaded, store)
 
 
-def destinations_of(loaded: Loaded, *, offline: bool = False) -> Callable[[ImageSpec], Sequence[Destination]]:
+def destinations_of(
+    loaded: Loaded, *, offline: bool = False, planning: bool = False
+) -> Callable[[ImageSpec], Sequence[Destination]]:
     """Where the images of a project are published. What one of them asks of Azure, another need not ask again.
 
-    `offline`: destinations in a cloud are not asked at all.
+    `offline`: destinations in a cloud are not asked at all. `planning`: nothing changes while they are asked.
     """
+    from builder.destinations.listings import Listings
     from builder.destinations.registry import destinations_for
     from builder.destinations.surroundings import Surroundings
 
     # Without a place that all share, records stay with this checkout: tags tell the rest of the world enough
     records = loaded.project.records or {"directory": {"path": loaded.project.store}}
-    surroundings = Surroundings(records)
+    surroundings = Surroundings(records, listings=Listings(kept=planning))
     if offline:
         from builder.destinations.unseen import seen_offline
 

@@ -20,16 +20,17 @@ Json = Mapping[str, Any]
 NO_GROUP = "ResourceGroupNotFound"
 
 
-class _Once(Generic[Answer]):
-    """Answers by gallery. Thread-safe: who asks while it is asked waits for that answer; an error is no answer."""
+class Once(Generic[Answer]):
+    """Answers by subject. Thread-safe: who asks while it is asked waits for that answer; an error is no answer."""
 
     def __init__(self) -> None:
         self._answers: dict[str, Answer] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
-    def of(self, gallery: ResourceId, ask: Callable[[], Answer]) -> Answer:
-        key = str(gallery).lower()
+    def of(self, subject: ResourceId | str, ask: Callable[[], Answer]) -> Answer:
+        """The answer about something, asked now if nobody has."""
+        key = str(subject).lower()
         with self._lock:
             lock = self._locks[key]
         with lock:
@@ -42,8 +43,8 @@ class Galleries:
     """Galleries as they were when a command first asked."""
 
     def __init__(self) -> None:
-        self._bodies: _Once[tuple[Json | None, bool]] = _Once()
-        self._identifiers: _Once[Mapping[tuple[str, ...], str]] = _Once()
+        self._bodies: Once[tuple[Json | None, bool]] = Once()
+        self._identifiers: Once[Mapping[tuple[str, ...], str]] = Once()
 
     def get(self, azure: Azure, gallery: ResourceId) -> tuple[Json | None, bool]:
         """The gallery's body (None: not there), and whether its resource group is there. Raises AzureError."""

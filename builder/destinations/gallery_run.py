@@ -371,8 +371,8 @@ def _retire(step: Step, context: StepContext) -> None:
         work.azure.delete(work.id, stop=context.run.stop).wait(stop=context.run.stop)
 
 
-KINDS.register(Kind(PUBLISH, 1, _publish))
-KINDS.register(Kind(PROMOTE, 1, _promote))
+KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))
+KINDS.register(Kind(PROMOTE, 1, _promote, side_by_side=True))
 KINDS.register(Kind(REJECT, 1, _reject))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(UPDATE_DEFINITION, 1, _update_definition))

@@ -95,7 +95,8 @@ class ManagedImage:
         from builder.azure.errors import NotFound
 
         try:
-            bodies = azure.list(group_id(azure.subscription, self._values["resourceGroup"]), IMAGES)
+            group = group_id(azure.subscription, self._values["resourceGroup"])
+            bodies = self._surroundings.listings.of(azure, group, IMAGES)
         except NotFound:
             return
         base = str(self._values.get("name", image.name))
@@ -335,8 +336,8 @@ def _retire(step: Step, context: StepContext) -> None:
     retire_resource(step, context)
 
 
-KINDS.register(Kind(PUBLISH, 1, _publish))
-KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED)))
+KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))
+KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED), side_by_side=True))
 KINDS.register(Kind(REJECT, 1, lambda step, context: _settle(step, context, manifests.FAILED)))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(RETIRE, 1, _retire))

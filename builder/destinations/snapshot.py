@@ -27,6 +27,7 @@ from builder.destinations.azure_resources import (
 )
 from builder.destinations.azure_steps import as_rendered, publishing_step, version_in, versioned_name
 from builder.destinations.gallery_definition import OS_TYPES
+from builder.destinations.listings import Listings
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
@@ -72,7 +73,8 @@ class Snapshots:
     def observe(self, image: ImageSpec) -> Published:
         """The versions among the snapshots of the resource group. Raises AzureError."""
         azure = connection(self._values.get("subscription"))
-        listed = _listed(azure, group_id(azure.subscription, self._values["resourceGroup"]))
+        group = group_id(azure.subscription, self._values["resourceGroup"])
+        listed = _listed(azure, group, self._surroundings.listings)
         self._bodies = bodies = _versions(listed, image.name)
         known = manifests.manifests_of(
             (_seen(version, disks, image) for version, disks in bodies.items() if "os" in disks),
@@ -168,11 +170,11 @@ def _lun(word: str) -> int | None:
     return None if word == "os" else int(word.removeprefix("data-"))
 
 
-def _listed(azure: Azure, group: ResourceId) -> list[dict[str, Any]]:
+def _listed(azure: Azure, group: ResourceId, listings: Listings) -> list[dict[str, Any]]:
     from builder.azure.errors import NotFound
 
     try:
-        return azure.list(group, SNAPSHOTS)
+        return listings.of(azure, group, SNAPSHOTS)
     except NotFound:
         return []
 
@@ -302,7 +304,7 @@ def _standing(step: Step, context: StepContext) -> tuple[Azure, list[ResourceId]
     """The snapshots of a version as they are now."""
     group = ResourceId.parse(step.inputs["group"])
     azure = connection(group.subscription)
-    disks = _versions(_listed(azure, group), context.run.image.name).get(str(step.inputs["version"]), {})
+    disks = _versions(_listed(azure, group, Listings()), context.run.image.name).get(str(step.inputs["version"]), {})
     return azure, [ResourceId.parse(str(body["id"])) for body in disks.values()]
 
 
@@ -332,8 +334,8 @@ def _retire(step: Step, context: StepContext) -> None:
         azure.delete(ids[0]).wait(stop=context.run.stop)
 
 
-KINDS.register(Kind(PUBLISH, 1, _publish))
-KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED)))
+KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))
+KINDS.register(Kind(PROMOTE, 1, lambda step, context: _settle(step, context, manifests.PROMOTED), side_by_side=True))
 KINDS.register(Kind(REJECT, 1, lambda step, context: _settle(step, context, manifests.FAILED)))
 KINDS.register(Kind(UPDATE, 1, _update))
 KINDS.register(Kind(RETIRE, 1, _retire))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from builder.destinations.galleries import Galleries
+from builder.destinations.listings import Listings
 from builder.destinations.usage import Usage
 
 
@@ -16,3 +17,4 @@ class Surroundings:
     records: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     galleries: Galleries = field(default_factory=Galleries)
+    listings: Listings = field(default_factory=Listings)

@@ -108,12 +108,14 @@ class Kind:
     """What a step of one kind does.
 
     `version` is the implementation's: raise it when the same inputs would give another result, and every digest that
-    depends on it changes. `run` carries a step out; it raises BuildError when it can't.
+    depends on it changes. `run` carries a step out; it raises BuildError when it can't. `side_by_side`: steps in a row
+    that do the same in several places ("publish.…") may run at once.
     """
 
     name: str
     version: int
     run: Callable[[Step, StepContext], None]
+    side_by_side: bool = False
 
 
 @dataclass

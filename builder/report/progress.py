@@ -121,10 +121,10 @@ class RunningStep:
 
 
 class Running:
-    """The images that are being worked on, and the step that each is at."""
+    """The images that are being worked on, and the steps that each is at, by image and number."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, RunningStep] = {}
+        self.steps: dict[tuple[str, int], RunningStep] = {}
         self._images: dict[str, int] = {}
         # Whether images have been made side by side, so that a line has to say whose it is, to the last one
         self.several = False
@@ -140,14 +140,16 @@ class Running:
                 self.several = self.several or len(self._images) > 1
             case ImageFinished() | ImageFailed():
                 self._images.pop(event.image, None)
-                self.steps.pop(event.image, None)
+                self.steps = {key: step for key, step in self.steps.items() if key[0] != event.image}
             case StepStarted():
-                self.steps[event.image] = RunningStep(event, time.monotonic(), self._images.get(event.image, 0))
+                self.steps[event.image, event.index] = RunningStep(
+                    event, time.monotonic(), self._images.get(event.image, 0)
+                )
             case StepFinished() | StepFailed():
-                self.steps.pop(event.image, None)
-            case StepOutput() | StepProgress() if event.image in self.steps:
+                self.steps.pop((event.image, event.index), None)
+            case StepOutput() | StepProgress() if (event.image, event.index) in self.steps:
                 said = event.line if isinstance(event, StepOutput) else doing_text(event)
-                self.steps[event.image].text = printable(said)
+                self.steps[event.image, event.index].text = printable(said)
         return line
 
     def named(self, step: RunningStep) -> str:
@@ -185,7 +187,7 @@ class Plain(Progress):
         with self._lock:
             line = self._running.hear(event)
             if isinstance(event, StepStarted):
-                named = self._running.named(self._running.steps[event.image])
+                named = self._running.named(self._running.steps[event.image, event.index])
                 line = f"  {named}… {event.index:>2}  {event.title}"
             if line is not None:
                 print(line, file=self._out, flush=True)

@@ -96,10 +96,12 @@ class Provisioner:
         disks = disks or DisksSpec()
         network = self.begin()
         froms = self._snapshots(source, role)
+        # What nobody writes to is copied while the network is made
+        copied = {} if froms else self._disks(source, role, froms, disks)
         wait_all([*network, *froms.values()], stop=stop, timeout=COPY_SECONDS)
         with self.run.effect("azure.interface", resource=str(interface_id(self.names, role))):
             interface = start_interface(self.azure, self.names, self.machine, self.tags(), role)
-        copied = self._disks(source, role, froms, disks)
+        copied = copied or self._disks(source, role, froms, disks)
         wait_all([interface, *copied.values()], stop=stop, timeout=COPY_SECONDS)
         held = {lun: ResourceId.parse(operation.id) for lun, operation in copied.items()}
         image = self._image(source, role, held)

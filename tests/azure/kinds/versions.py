@@ -305,8 +305,9 @@ def _replicate(call: Call, version: Resource, regions: tuple[str, ...]) -> float
     shallow = version.properties["publishingProfile"].get("replicationMode") == "Shallow"
     first = 30.0 if shallow else call.cloud.seconds("versions.put")
     longest = call.cloud.seconds("versions.patch") if known else first
-    for place, region in enumerate(region for region in regions if region not in known):
-        length = (0 if known else first) + (0 if place == 0 and not known else call.cloud.seconds("versions.region"))
+    new = not known
+    for place, region in enumerate([region for region in regions if region not in known]):
+        length = (first if new else 0) + (0 if place == 0 and new else call.cloud.seconds("versions.region"))
         known[region] = {"began": now, "ends": now + length}
         longest = max(longest, length)
     for region in [name for name in known if name not in regions]:

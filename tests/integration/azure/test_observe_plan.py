@@ -27,7 +27,7 @@ source: {{{source}}}
 machine: {{azure: {{location: westeurope}}}}
 capture: {{kind: {capture}}}
 generalize: {generalize}
-publish: {{to: [{{gallery: {{resourceGroup: corp, gallery: out, definition: {name}}}}}]}}
+publish: {{to: [{{gallery: {{resourceGroup: corp, gallery: out, definition: {name}}}}}{more}]}}
 """
 MARKETPLACE = "marketplace: {publisher: Debian, offer: debian-12, sku: 12-gen2}"
 
@@ -49,31 +49,53 @@ class Project:
         (self.root / "build.yaml").write_text("{}\n")
 
     def add(self, name: str, *, source: str = MARKETPLACE, family: str = "linux", capture: str = "vmImage",
-            generalize: str = "{}") -> None:  # fmt: skip
-        text = SPEC.format(name=name, source=source, family=family, capture=capture, generalize=generalize)
+            generalize: str = "{}", more: str = "") -> None:  # fmt: skip
+        text = SPEC.format(name=name, source=source, family=family, capture=capture, generalize=generalize, more=more)
         (self.root / f"images/{name}.yaml").write_text(text)
 
     def plan(self, **options: Any) -> Plan:
         return make_plan(PlanRequest(root=self.root, **options)).plan
 
 
-def test_one_image_is_planned_with_few_calls_and_nothing_is_written(world: World, tmp_path: Path) -> None:
-    world.gallery("out")
+SERVER = "marketplace: {publisher: MicrosoftWindowsServer, offer: WindowsServer, sku: 2022-datacenter-g2}"
+EVERYWHERE = ", {managedImage: {resourceGroup: corp}}, {snapshot: {resourceGroup: corp}}"
+MOST_CALLS, MOST_FURTHER = 12, 3
+FEW_CALLS: dict[str, dict[str, str]] = {
+    "Linux": {},
+    "Windows": {"source": SERVER, "family": "windows"},
+    "an OS image": {"capture": "osImage"},
+    "a copy of a VM with data disks": {"source": f"vm: {{resourceGroup: {GROUP}, name: old}}", "generalize": "false"},
+    "an image of a gallery": {"source": f"gallery: {{resourceGroup: {GROUP}, gallery: in, definition: base}}"},
+    "several destinations": {"more": EVERYWHERE},
+}
+
+
+def calls_of_a_plan(world: World, project: Project, actions: list[Action]) -> int:
+    """How much is asked for a plan that decides this, and writes nothing."""
+    mark = len(world.azure.traffic.pairs)
+    assert [each.action for each in project.plan().images] == actions
+    assert world.azure.traffic.writes(mark) == []
+    return len(world.azure.traffic.pairs) - mark
+
+
+@pytest.mark.parametrize("name", FEW_CALLS)
+def test_a_plan_asks_little_and_writes_nothing(world: World, tmp_path: Path, name: str) -> None:
+    row = FEW_CALLS[name]
+    for gallery in ("out", "in"):
+        world.gallery(gallery)
+    world.vm("old", luns=(0, 3))
+    world.vm("gone")
+    world.generalize("gone")
+    world.version(world.definition("base", gallery="in"), "1.0.0", "gone")
     project = Project(tmp_path)
-    project.add("web")
-    mark = len(world.azure.traffic.pairs)
-    (image,) = project.plan().images
-    assert (image.action, image.reasons[0].code) == (Action.BUILD, "new_image")
-    first = len(world.azure.traffic.pairs) - mark
-    assert first <= 12, world.azure.traffic.counts(mark)
-    assert world.azure.traffic.writes(mark) == []
-    for name in ("api", "db", "cache"):
-        project.add(name)
-    mark = len(world.azure.traffic.pairs)
-    plan = project.plan()
-    assert [each.action for each in plan.images] == [Action.BUILD] * 4
-    assert len(world.azure.traffic.pairs) - mark <= first + 3 * 3, world.azure.traffic.counts(mark)
-    assert world.azure.traffic.writes(mark) == []
+    project.add("web", **row)
+    first = calls_of_a_plan(world, project, [Action.BUILD])
+    assert first <= MOST_CALLS
+    further = ("api", "db", "cache", "proxy")
+    for image in further:
+        project.add(image, **row)
+    most = first + MOST_FURTHER * len(further)
+    assert calls_of_a_plan(world, project, [Action.BUILD] * 5) <= most
 
 
 def test_a_plan_asks_anew(world: World, tmp_path: Path) -> None:
