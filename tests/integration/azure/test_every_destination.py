@@ -20,7 +20,7 @@ from tests.integration.apply.conftest import SPEC, Project
 from tests.integration.azure import publishing
 from tests.integration.azure.building import Build
 from tests.integration.azure.connection import connected
-from tests.integration.azure.test_local_to_azure import Cloud, cloud, project, tiny_disk
+from tests.integration.azure.test_local_to_azure import HURRIED, Cloud, cloud, project, tiny_disk
 
 __all__ = ["cloud", "project", "tiny_disk"]
 CONTAINER = "every-destination"
@@ -81,7 +81,7 @@ def test_disks_of_this_host_get_everywhere(project: Project, cloud: Cloud) -> No
     for number in range(3):
         spec = SPEC.replace("echo first", f"echo {number}").replace("    - directory: {path: gallery}\n", destinations)
         project.write("tiny.image.yaml", spec.replace("publish:\n", "publish:\n  retain: {versions: 2}\n"))
-        done = project.apply("--allow-delete", env=cloud.env)
+        done = project.apply("--allow-delete", env=cloud.env, prelude=HURRIED)
         assert done.code == 0, done.text
     counts = cloud.azure.traffic.counts()
 
