@@ -31,13 +31,12 @@ TICK_SECONDS, QUIET_TICKS = 0.1, 5
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of it. `peak` is its largest resident memory, in bytes; `cpu` in seconds."""
+    """What became of it. `peak` is its largest resident memory, in bytes."""
 
     exit_code: int
     throttled: int
     calls: int
     peak: int
-    cpu: float
     seconds: float
     errors: str
 
@@ -178,7 +177,6 @@ def main() -> None:
         code = int(end.code or 0)
     done = {
         "exit_code": code, "throttled": azure.calls.throttled, "calls": azure.calls.total, "peak": peak(),
-        "cpu": sum(os.times()[:2]),
     }  # fmt: skip
     print(json.dumps({"done": done}), file=ask, flush=True)
 

@@ -64,22 +64,6 @@ def test_the_group_goes_without_being_waited_for(azure: Simulator, build: Build)
     assert [group for group in build.groups() if group.startswith("build-web")] == []
 
 
-def test_time_is_that_of_the_operations(azure: Simulator, build: Build) -> None:
-    build.write(STEPS)
-    build.plan()
-    seconds = azure.cloud.seconds
-    before = azure.clock.elapsed
-    build.apply()
-    commands = 6  # what the guest is, three steps, the inventory, generalize
-    path = (
-        seconds("virtualNetworks.put") + seconds("networkInterfaces.put") + seconds("virtualMachines.put")
-        + commands * (seconds("runCommands.put") + seconds("script")) + 2 * seconds("snapshots.put")
-        + seconds("virtualMachines.deallocate") + seconds("galleries.put") + seconds("definitions.put")
-        + seconds("versions.put")
-    )  # fmt: skip
-    assert azure.clock.elapsed - before <= 1.1 * path
-
-
 def test_a_second_build_starts_at_the_deepest_checkpoint(azure: Simulator, build: Build) -> None:
     marked = STEPS.replace("env: {LEVEL: strict}}", "env: {LEVEL: strict}, checkpoint: true}")
     build.write(marked)
