@@ -34,12 +34,14 @@ class Budget:
         self._rate = rate
         self._left = size
         self._filled = now
+        # Until then it is empty, as a refusal said
+        self.blocked = now
 
     def take(self, now: float) -> float:
         """Take a call. Returns the seconds to wait before it."""
         self._fill(now)
         self._left -= 1
-        return max(0.0, -self._left / self._rate)
+        return max(0.0, -self._left / self._rate, self.blocked - now)
 
     def heard(self, remaining: float, now: float) -> None:
         """An answer said how many calls remain. Somebody else may have used more than we know."""
@@ -106,11 +108,12 @@ class Limits:
             pace = self._paces.get((subscription, family))
             return max(wait, pace.take(now)) if pace is not None else wait
 
-    def held(self, subscription: str, family: str, now: float) -> float:
-        """Seconds to wait beyond those that `take` said: others of the family were refused in the meantime."""
+    def held(self, subscription: str, method: str, family: str, now: float) -> float:
+        """Seconds to wait beyond those that `take` said: others were refused in the meantime."""
         with self._lock:
-            pace = self._paces.get((subscription, family))
-            return pace.take(now) if pace is not None and now < pace.blocked else 0.0
+            budget, pace = self._budget(subscription, method, now), self._paces.get((subscription, family))
+            wait = budget.take(now) if now < budget.blocked else 0.0
+            return max(wait, pace.take(now)) if pace is not None and now < pace.blocked else wait
 
     def heard(
         self, subscription: str, method: str, family: str, *, status: int, headers: Mapping[str, str], now: float
@@ -122,6 +125,8 @@ class Limits:
             remaining = headers.get(f"x-ms-ratelimit-remaining-subscription-{verb}", "")
             if remaining.isdecimal():
                 budget.heard(float(remaining), now)
+            if status == 429 and remaining == "0":
+                budget.blocked = max(budget.blocked, now + (retry_after(headers) or 1.0))
             known = self._spared(subscription, headers.get("x-ms-ratelimit-remaining-resource", ""))
             pace = self._paces.get((subscription, family))
             if pace is None and (known or status == 429):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from builder.azure.polling import next_poll
 from builder.errors import BuildError
 
 ENDED = frozenset({"succeeded", "failed", "canceled", "cancelled"})
+# An address to look at an operation: ".../providers/Microsoft.Compute/locations/westeurope/DiskOperations/<id>"
+_COLLECTION = re.compile(r"/providers/([^/?]+)/locations/[^/?]+/([^/?]+)/", re.IGNORECASE)
 # An operation that failed by a fault inside Azure is begun again so many times, after so many seconds
 RESTARTS = (10.0, 30.0)
 
@@ -219,7 +222,9 @@ class Operation:
 
     def _ask(self, url: str, stop: threading.Event | None) -> Answer:
         url = self.pipeline.check_address(url)
-        name = f"POLL {self.resource.operation.partition(' ')[2]}"
+        # Limits are those of the collection that is polled, whatever the operation does
+        polled = _COLLECTION.search(url)
+        name = f"POLL {'/'.join(polled.groups()) if polled else self.resource.operation.partition(' ')[2]}"
         return self.pipeline.call(Request("GET", url, name, self.doing, subscription=self.resource.subscription), stop)
 
     def _tell(self, on_progress: OnProgress | None, status: str, percent: object) -> None:

@@ -176,7 +176,7 @@ class Pipeline:
         wait = self._limits.take(subscription, request.method, family, self.clock.now())
         self.pause(wait, stop)
         while wait > 0:
-            wait = self._limits.held(subscription, family, self.clock.now())
+            wait = self._limits.held(subscription, request.method, family, self.clock.now())
             self.pause(wait, stop)
 
     def pause(self, seconds: float, stop: threading.Event | None) -> None:

@@ -26,7 +26,7 @@ from tests.azure.clock import ROUNDING, START
 
 TOGETHER_SECONDS = 300.0
 # Real time in which nothing happens: not just a thread that has to wait for its turn on a busy host
-TICK_SECONDS, QUIET_TICKS = 0.1, 5
+TICK_SECONDS, QUIET_TICKS = 0.1, 10
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,19 @@ def test_who_waited_waits_on_when_others_were_refused_meanwhile() -> None:
     assert limits.take("s", "PUT", "f", 0.0) == 2
     limits.heard("s", "PUT", "f", status=429, headers={"retry-after": "10"}, now=2.0)
 
-    first, second = limits.held("s", "f", 2.0), limits.held("s", "f", 2.0)
+    first, second = limits.held("s", "PUT", "f", 2.0), limits.held("s", "PUT", "f", 2.0)
     assert 10 <= first < second
-    assert limits.held("s", "f", 2.0 + second) == limits.held("s", "other", 2.0) == 0
+    assert limits.held("s", "PUT", "f", 2.0 + second) == limits.held("s", "PUT", "other", 2.0) == 0
+
+
+def test_an_empty_subscription_holds_all_families_of_its_verb() -> None:
+    limits = Limits()
+    headers = {"x-ms-ratelimit-remaining-subscription-reads": "0", "retry-after": "3"}
+    limits.heard("s", "GET", "f", status=429, headers=headers, now=0.0)
+
+    assert limits.take("s", "GET", "g", 0.0) >= 3
+    assert limits.held("s", "GET", "h", 1.0) >= 2
+    assert limits.held("s", "GET", "h", 3.0) == limits.held("s", "PUT", "h", 1.0) == 0
 
 
 def test_reads_are_scarce_when_half_of_them_are_used() -> None:
