@@ -170,10 +170,11 @@ class TestGood:
         assert output.splitlines() == [str(number) for number in range(98001, 100001)]
 
     def test_data_disks_have_their_lun(self, good: Good) -> None:
-        find = "lsblk -n -o HCTL,MOUNTPOINT $(findmnt -n -o SOURCE /data)"
-        _, device = good.vm.run(f"{find} | tail -n 1; basename $(readlink -f /sys/class/block/sdb/device)", RUN_SECONDS)
-        assert "/data" in device
-        assert device.splitlines()[-1].endswith(f":{DATA_LUN}")
+        # The kernel names disks in the order in which it finds them, so the one mounted there may be sda or sdb.
+        address = "lsblk --nodeps --noheadings --output HCTL $(findmnt -n -o SOURCE /data)"
+        code, output = good.vm.run(address, RUN_SECONDS)
+        assert code == 0
+        assert output.strip().endswith(f":{DATA_LUN}")
 
     def test_two_machines_have_what_one_has_not(self, good: Good) -> None:
         identity = good.vm.identity()
