@@ -20,10 +20,11 @@ from builder.errors import BuildError, PlanStale
 from builder.events import StepCached, StepFailed, StepFinished, StepProgress, StepStarted, StepWouldRun, Warned
 from builder.machines.base import Machine
 from builder.model.artifact import Artifact, Manifest
+from builder.model.kinds import KINDS
 from builder.model.observed import VersionState
 from builder.model.plan import Action, ImagePlan, PlannedStep
 from builder.model.run import MachineLost, Run, StepContext
-from builder.model.steps import KINDS, Stage, Step
+from builder.model.steps import Stage, Step
 
 
 class ImageBuild:

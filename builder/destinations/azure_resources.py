@@ -18,7 +18,7 @@ from builder.model.observed import FOREIGN, Blocker, Traits
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Step
-from builder.records.manifests import manifests_in
+from builder.records.manifest_places import manifests_in
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure

@@ -20,10 +20,11 @@ from builder.destinations.azure_steps import as_rendered, publishing_step
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest
 from builder.model.canonical import canonical
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Step
+from builder.model.steps import Change, Step
 from builder.model.version import is_version, version_key
 from builder.records.containers import container_address, container_client, container_failed, sign_in
 from builder.records.manifests import understood

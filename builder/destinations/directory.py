@@ -17,10 +17,11 @@ from pathlib import Path
 from builder.disk.vhd import FOOTER_SIZE
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+from builder.model.steps import Change, Preview, Stage, Step
 from builder.model.version import is_version, version_key
 from builder.records.files import sync_folder, write_atomically, write_json
 from builder.records.leases import lease

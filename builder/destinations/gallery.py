@@ -25,7 +25,7 @@ from builder.model.observed import Blocker, Published, PublishedVersion, Traits,
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Step
 from builder.model.version import version_key
-from builder.records.manifests import manifests_in
+from builder.records.manifest_places import manifests_in
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure

@@ -23,10 +23,12 @@ from builder.destinations.azure_resources import kept_tags, settle
 from builder.destinations.usage import users_of_images
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Manifest
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import FOREIGN, VersionState
 from builder.model.run import StepContext
-from builder.model.steps import KINDS, Kind, Step
-from builder.records.manifests import key_of, manifests_in
+from builder.model.steps import Step
+from builder.records.manifest_places import manifests_in
+from builder.records.manifests import key_of
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure

@@ -31,12 +31,14 @@ from builder.destinations.listings import Listings
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Step
+from builder.model.steps import Change, Step
 from builder.model.version import is_version, version_key
-from builder.records.manifests import key_of, manifests_in
+from builder.records.manifest_places import manifests_in
+from builder.records.manifests import key_of
 
 if TYPE_CHECKING:
     from builder.azure.connection import Azure

@@ -7,10 +7,11 @@ from typing import NoReturn
 from builder.destinations.base import Destination
 from builder.errors import BuildError
 from builder.model.artifact import Artifact
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits
 from builder.model.run import StepContext
 from builder.model.spec import ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+from builder.model.steps import Change, Preview, Stage, Step
 
 # Destinations on this host are looked at all the same
 LOCAL = frozenset({"directory"})

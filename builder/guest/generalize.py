@@ -14,11 +14,13 @@ from builder.guest.generalize_script import render_script
 from builder.guest.keep import glob_of
 from builder.guest.kinds import paths_in, paths_of_ours
 from builder.guest.kinds.users import KEYS
-from builder.guest.operations import Operation, all_operations, applicable, selected
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations, applicable, selected
 from builder.guest.sysprep import sysprep_step
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+from builder.model.steps import Change, Preview, Stage, Step
 
 if TYPE_CHECKING:
     from builder.disk.tree import GuestTree

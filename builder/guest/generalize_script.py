@@ -12,7 +12,7 @@ from typing import Any
 
 from builder.guest import actions
 from builder.guest.keep import WILDCARD, parse_keep
-from builder.guest.operations import Operation
+from builder.guest.operation import Operation
 
 FUNCTIONS = Path(__file__).parent / "templates" / "generalize.sh"
 

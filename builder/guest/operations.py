@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.errors import BuildError
-from builder.guest.actions import Action
+from builder.guest.operation import Operation
+from builder.guest.operations_table import OPERATIONS
 
 # ID and ID_LIKE of os-release to the families that operations name
 FAMILIES: Mapping[str, str] = {
@@ -29,30 +29,6 @@ FAMILIES: Mapping[str, str] = {
     "mariner": "azurelinux",
 }
 
-# The last place in the order belongs to the machine-id: nothing that runs after it may fill it again
-LAST = 100
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One named thing that generalize does.
-
-    `reason` says why, or, for one that is off by default, why it is off. Operations run by `order`, then as the table
-    lists them. `families` empty means every distribution. `covers` names what peers call it (`tool:operation`).
-    """
-
-    id: str
-    reason: str
-    actions: tuple[Action, ...]
-    default: bool = True
-    order: int = 50
-    families: frozenset[str] = frozenset()
-    covers: tuple[str, ...] = ()
-
-    def describe(self) -> str:
-        """What it does, in Markdown."""
-        return "; ".join(action.describe() for action in self.actions)
-
 
 def families(os_release: Mapping[str, str]) -> frozenset[str]:
     """The families of a distribution, by its os-release."""
@@ -68,8 +44,6 @@ def applicable(operations: Iterable[Operation], os_release: Mapping[str, str]) -
 
 def all_operations() -> tuple[Operation, ...]:
     """The whole table, in the order in which operations run."""
-    from builder.guest.operations_table import OPERATIONS
-
     return tuple(sorted(OPERATIONS, key=lambda item: item.order))
 
 

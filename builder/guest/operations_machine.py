@@ -14,7 +14,7 @@ from builder.guest.actions import (
     RunProgram,
     Write,
 )
-from builder.guest.operations import Operation
+from builder.guest.operation import Operation
 
 RHEL = frozenset({"rhel"})
 DEBIAN = frozenset({"debian"})

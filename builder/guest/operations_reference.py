@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from builder.guest.operations import Operation, all_operations
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations
 from builder.guest.operations_table import NOT_COVERED
 
 INTRODUCTION = """\

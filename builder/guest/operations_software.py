@@ -9,7 +9,7 @@ from builder.guest.actions import (
     Truncate,
     Write,
 )
-from builder.guest.operations import Operation
+from builder.guest.operation import Operation
 
 REGISTRATIONS = (
     Operation(

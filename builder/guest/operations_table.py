@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from builder.guest.actions import Delete, ResetMachineId
-from builder.guest.operations import LAST, Operation
+from builder.guest.operation import LAST, Operation
 from builder.guest.operations_machine import CLOUD, KEYS, NETWORK, USERS
 from builder.guest.operations_software import LEFT_OVERS, REGISTRATIONS
 

@@ -13,9 +13,10 @@ from builder.guest.kinds.windows import told
 from builder.guest.powershell import call, script
 from builder.guest.results import ResultReader
 from builder.guest.sysprep_findings import SysprepFacts, blocking, sysprep_findings
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+from builder.model.steps import Change, Preview, Stage, Step
 
 # Raise it when the templates or the tables make Sysprep do something else
 VERSION = 1

@@ -16,7 +16,8 @@ from typing import Any
 from builder.disk.tree import GuestTree
 from builder.guest import actions
 from builder.guest.keep import glob_of, parse_keep
-from builder.guest.operations import Operation, all_operations
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations
 
 # Mounted over by a tmpfs at every boot: what the disk has below is never seen
 VOLATILE = ("/run/", "/dev/")

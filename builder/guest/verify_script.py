@@ -12,7 +12,8 @@ from typing import Any
 
 from builder.guest import actions
 from builder.guest.generalize_script import FUNCTIONS, calls, kept_functions
-from builder.guest.operations import Operation, all_operations
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations
 from builder.guest.verifier import ALWAYS, KEY_FOLDERS
 from builder.model.run import GuestScript
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from builder.model.canonical import digest
-from builder.model.steps import KindRegistry, Step
+from builder.model.kinds import KindRegistry
+from builder.model.steps import Step
 
 
 def step_digest(

@@ -16,10 +16,10 @@ from builder import __version__
 from builder.destinations.base import Destination
 from builder.errors import BuildError, ExitCode, Unreachable
 from builder.machines.base import Machine
+from builder.model.kinds import KINDS, KindRegistry
 from builder.model.observed import FOREIGN, Demand, MachineFacts, Published, PublishedVersion, Traits
 from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.model.spec import ImageDocument, ImageSpec
-from builder.model.steps import KINDS, KindRegistry
 from builder.plan.decide import WORKING_ACTIONS, Base, decide, retire
 from builder.plan.fingerprint import plan_digest
 from builder.plan.graph import base_of, bases_first, pinned_version, pinned_versions

@@ -10,10 +10,11 @@ from pathlib import Path
 from builder import __version__
 from builder.destinations.base import Destination
 from builder.errors import BuildError
+from builder.model.kinds import KINDS, KindRegistry
 from builder.model.observed import FOREIGN, PublishedVersion, VersionState
 from builder.model.plan import Action, ImagePlan, Plan, PlannedStep, Reason
 from builder.model.spec import ImageDocument
-from builder.model.steps import KINDS, KindRegistry, Step
+from builder.model.steps import Step
 from builder.plan.digests import chain
 from builder.plan.planner import LIFETIME
 from builder.plan.retention import is_good

@@ -11,8 +11,9 @@ from typing import Any
 from builder.errors import BuildError, Place
 from builder.model.artifact import Manifest
 from builder.model.canonical import canonical, short
+from builder.model.kinds import KindRegistry
 from builder.model.plan import Reason
-from builder.model.steps import FileInput, KindRegistry, Stage, Step
+from builder.model.steps import FileInput, Stage, Step
 from builder.plan.differences import ABSENT, Difference, differences, spelled, unified
 from builder.plan.digests import step_digest
 

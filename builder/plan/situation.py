@@ -11,9 +11,9 @@ from typing import Any
 from builder.destinations.base import Destination
 from builder.errors import Place
 from builder.model.artifact import REBUILD_INPUT, Manifest
+from builder.model.kinds import KindRegistry
 from builder.model.observed import Blocker, Published, PublishedVersion, VersionState
 from builder.model.spec import ImageDocument, ImageSpec
-from builder.model.steps import KindRegistry
 from builder.plan.versions import Wanted, order, wanted
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +16,6 @@ from builder.model.artifact import Manifest
 
 # Keys come from tags, which others can write too: nothing else may be read or overwritten through them
 _KEY = re.compile(r"manifests/[a-z0-9][a-z0-9._-]{0,127}/[0-9.]{5,35}/[A-Za-z0-9-]{1,80}\.json")
-
-Records = Mapping[str, Mapping[str, str]]
 
 
 class Manifests(Protocol):
@@ -39,17 +36,6 @@ def key_of(image: str, version: str, run: str) -> str:
 def is_key(text: str) -> bool:
     """Whether a tag's text can be a key."""
     return _KEY.fullmatch(text) is not None and "/.." not in text
-
-
-def manifests_in(records: Records, root: Path) -> Manifests | None:
-    """The place that build.yaml's `records` names; None when it names none."""
-    if "directory" in records:
-        return FolderManifests(root / records["directory"]["path"])
-    if "blob" in records:
-        from builder.records.blob_manifests import BlobManifests
-
-        return BlobManifests(records["blob"])
-    return None
 
 
 def understood(text: bytes) -> Manifest | None:

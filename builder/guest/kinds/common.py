@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from builder.errors import BuildError, Place, PlanStale
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestFacts, GuestScript, StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, FileInput, Kind, Preview, Stage, Step
+from builder.model.steps import Change, FileInput, Preview, Stage, Step
 
 # Longer texts would make manifests and saved plans large, and nobody reads their differences
 LONGEST_TEXT = 16 * 1024

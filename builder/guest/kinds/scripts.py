@@ -10,9 +10,10 @@ from typing import Any
 from builder.errors import BuildError, Place
 from builder.guest.kinds import windows
 from builder.guest.kinds.common import Staged, file_input, make_step, place_of, register
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestFacts, GuestScript, StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, FileInput, Kind, Preview, Step
+from builder.model.steps import FileInput, Preview, Step
 
 VERSION = 1
 SHELL = ("/bin/sh", "-eu")

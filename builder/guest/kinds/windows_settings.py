@@ -10,10 +10,11 @@ from builder.errors import BuildError
 from builder.guest.kinds.common import Staged, listed, make_step, register
 from builder.guest.kinds.windows import told
 from builder.guest.powershell import call, literal, script
+from builder.model.kinds import KINDS, Kind
 from builder.model.registry import HIVES, registry_data
 from builder.model.run import GuestFacts, GuestScript, StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Step
+from builder.model.steps import Change, Preview, Step
 
 VERSION = 1
 # What Windows Update offers again after it was installed must not keep a build going round for ever

@@ -14,9 +14,10 @@ from builder.machines.azure.names import disk_word
 from builder.machines.azure.resolved import CAPTURE
 from builder.machines.azure.saved import save
 from builder.model.artifact import Artifact, CapturedDisk
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import StepContext
 from builder.model.spec import GIB
-from builder.model.steps import KINDS, Kind, Step
+from builder.model.steps import Step
 
 if TYPE_CHECKING:
     from builder.machines.azure.session import AzureSession

@@ -12,8 +12,9 @@ from builder.azure.ids import ResourceId
 from builder.errors import BuildError
 from builder.machines.azure.resolved import DISKS, SOURCE, ResolvedSource, SourceDisk
 from builder.model.artifact import Artifact, Manifest
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestScript, StepContext
-from builder.model.steps import KINDS, Kind, Step
+from builder.model.steps import Step
 
 if TYPE_CHECKING:
     from builder.machines.azure.session import AzureSession

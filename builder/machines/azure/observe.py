@@ -11,10 +11,11 @@ from builder.azure.errors import NotFound
 from builder.azure.ids import group_id
 from builder.errors import BuildError, ExitCode, Unreachable
 from builder.machines.azure import preflight
+from builder.machines.azure.checked import Checked
 from builder.machines.azure.checkpoints import KIND as SNAPSHOTS
 from builder.machines.azure.checkpoints import Kept, sort_out
 from builder.machines.azure.names import kept_group
-from builder.machines.azure.preflight import CHECKS, Check, Checked
+from builder.machines.azure.preflight import CHECKS, Check
 from builder.machines.azure.reading import Cache, Reader, at_once
 from builder.machines.azure.resolved import ResolvedMachine, ResolvedSource
 from builder.machines.azure.rules import refusal

@@ -6,80 +6,26 @@ Nothing here writes. What two images have in common is read once in a plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from builder.azure.ids import ResourceId, group_id
-from builder.errors import BuildError, Place, Unreachable
+from builder.errors import BuildError, Unreachable
 from builder.machines.azure import sizes
-from builder.machines.azure.matrix import LOOSE, Case, forbidden
+from builder.machines.azure.checked import Checked
+from builder.machines.azure.matrix import forbidden
 from builder.machines.azure.reading import Reader
-from builder.machines.azure.resolved import ResolvedMachine, ResolvedSource
+from builder.machines.azure.resolved import ResolvedSource
 from builder.machines.azure.rules import blocker
 from builder.machines.azure.sources.base import region
-from builder.machines.azure.step_checks import STEP_CHECKS, large_steps
+from builder.machines.azure.step_checks import STEP_CHECKS
 from builder.machines.azure.wanted import network_of
 from builder.model.observed import Blocker, Demand
-from builder.model.spec import MIB, ImageSpec, KeyPath
+from builder.model.spec import MIB, KeyPath
 
 SKUS = "Microsoft.Compute/skus"
 USAGES = "Microsoft.Compute/locations/usages"
 TERMS = "Microsoft.MarketplaceOrdering/offerTypes/publishers/offers/plans/agreements"
 REGIONS = "`az account list-locations --query [].name --output tsv` lists the regions"
 LICENCE_WORDS = {"RHEL_BYOS": "redhat", "SLES_BYOS": "suse"}
-
-
-@dataclass(frozen=True)
-class Checked:
-    """One image under check. `source` is None for a base of this project and for one that can't be had."""
-
-    image: ImageSpec
-    machine: ResolvedMachine
-    source: ResolvedSource | None
-    reads: Reader = field(repr=False)
-
-    def place(self, *keys: str | int) -> Place:
-        """Where a key of `machine.azure` stands in the YAML."""
-        return self.image.place(*self.image.machine.path, *keys)
-
-    @property
-    def needs(self) -> sizes.Needs:
-        """What the VM needs of its size."""
-        brought = len(self.source.data_disks) if self.source is not None else 0
-        # Their files come on one
-        cargo = 1 if self.image.os.family == "linux" and large_steps(self.image) else 0
-        return sizes.Needs(
-            location=self.machine.location,
-            generation=self.image.os.generation,
-            architecture=self.image.os.architecture,
-            security=self.machine.security.type,
-            controller=self.machine.controller,
-            zone=self.machine.zone,
-            data_disks=brought + len(self.image.disks.data) + cargo,
-            premium=self.machine.os_disk_type.startswith("Premium"),
-            encryption_at_host=self.machine.encryption_at_host,
-            accelerated_networking=self.machine.accelerated_networking,
-            spot=self.machine.spot is not None,
-            others=max(_tests(self.image), int(self.machine.verify == "deep")),
-        )
-
-    @property
-    def case(self) -> Case:
-        """The image in the words of the matrix."""
-        source = self.source
-        written = self.image.source.values
-        loose = self.image.source.kind in LOOSE
-        return Case(
-            source=self.image.source.kind,
-            source_generalized=source.generalized if source else not loose or written["osState"] == "generalized",
-            source_data=bool(source.data_disks) if source else bool(written.get("data")),
-            family=self.image.os.family,
-            generation=self.image.os.generation,
-            architecture=self.image.os.architecture,
-            security=self.machine.security.type,
-            controller=self.machine.controller,
-            generalize=self.image.generalize is not None,
-            capture=self.image.capture,
-        )
 
 
 def check_matrix(checked: Checked) -> Iterator[Blocker]:
@@ -290,11 +236,6 @@ def demands(checked: Checked) -> tuple[Demand, ...]:
     offered, used = offered_sizes(reads, needs.location), quotas(reads, needs.location)
     fitting = sizes.choose(checked.machine.sizes, offered, needs, used)[0]
     return sizes.demands(offered[fitting[0].lower()], needs, used) if fitting else ()
-
-
-def _tests(image: ImageSpec) -> int:
-    """How many VMs the tests make: one, and another to compare its identity with."""
-    return 2 if any(test.kind == "identity" for test in image.test) else int(bool(image.test))
 
 
 Check = Callable[[Checked], Iterator[Blocker]]

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from builder.azure.key_vault import check_address
 from builder.errors import BuildError
-from builder.guest.kinds import prepare_step
-from builder.machines.azure.resolved import MOST_FILES
+from builder.machines.azure.checked import Checked, large_steps
 from builder.machines.azure.rules import blocker
 from builder.model.observed import Blocker
-from builder.model.spec import MIB, ImageSpec
-from builder.model.steps import Step
-
-if TYPE_CHECKING:
-    from builder.machines.azure.preflight import Checked
+from builder.model.spec import MIB
 
 KEY_VAULT = "keyVault"
-
-
-def large_steps(image: ImageSpec) -> list[Step]:
-    """The steps whose files are too large for run commands. Raises BuildError for files that can't be read."""
-    steps = [prepare_step(choice, image) for choice in image.prepare]
-    return [step for step in steps if sum(file.size for file in step.files) > MOST_FILES]
 
 
 def check_files(checked: Checked) -> Iterator[Blocker]:

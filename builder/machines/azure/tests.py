@@ -13,8 +13,9 @@ from builder.machines.azure.kinds import plan_of
 from builder.machines.azure.provision import no_room
 from builder.machines.azure.resolved import TEST_IDENTITY, TEST_PROVISION, TEST_RUN, ResolvedSource, SourceDisk
 from builder.machines.azure.vm import Vm
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import CheckResult, GuestScript, StepContext
-from builder.model.steps import KINDS, Kind, Stage, Step
+from builder.model.steps import Stage, Step
 from builder.process import TAIL_LINES
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from builder.errors import BuildError
 from builder.guest.kinds import paths_of_ours
 from builder.model.artifact import Artifact, CapturedDisk, Inventory
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import StepContext
 from builder.model.spec import ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Stage, Step
+from builder.model.steps import Change, Stage, Step
 
 if TYPE_CHECKING:
     from builder.disk.system import OpenedSystem

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildError
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker
 from builder.model.run import CheckResult, StepContext
 from builder.model.spec import Choice, ImageSpec
-from builder.model.steps import KINDS, Change, Kind, Preview, Stage, Step
+from builder.model.steps import Change, Preview, Stage, Step
 
 if TYPE_CHECKING:
     from builder.machines.local.rehearsal.vm import RehearsedVm

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildError, Place
 from builder.machines.local.names import OS_DISK, data_disk
+from builder.model.kinds import KINDS, Kind
 from builder.model.run import GuestScript, StepContext
 from builder.model.spec import MIB, DataDiskSpec, ImageSpec
-from builder.model.steps import KINDS, Change, FileInput, Kind, Preview, Stage, Step
+from builder.model.steps import Change, FileInput, Preview, Stage, Step
 from builder.records.files import sync_folder
 from builder.records.hashes import FileHashes
 from builder.records.store import Store

@@ -21,11 +21,12 @@ from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.events import Event
 from builder.model.artifact import Artifact, CapturedDisk, Inventory, Package
+from builder.model.kinds import KINDS, Kind
 from builder.model.observed import MachineFacts, PublishedVersion, Traits
 from builder.model.plan import ImagePlan, Plan
 from builder.model.run import CheckResult, Run, StepContext
 from builder.model.spec import ImageSpec
-from builder.model.steps import KINDS, Kind, Stage, Step
+from builder.model.steps import Stage, Step
 from builder.plan.planner import Planner
 from builder.plan.selection import PlanOptions
 from builder.records.store import Store

@@ -12,8 +12,9 @@ from builder.guest import sysprep
 from builder.guest.kinds.windows import told
 from builder.guest.powershell import author_script
 from builder.guest.windows_inventory import read_inventory
+from builder.model.kinds import KINDS
 from builder.model.run import GuestScript, StepContext
-from builder.model.steps import KINDS, Preview, Stage, Step
+from builder.model.steps import Preview, Stage, Step
 from tests.azure import Simulator
 from tests.azure.guests import Scripted, Tree
 from tests.integration.azure.asking import WINDOWS, Asking

@@ -14,7 +14,8 @@ import pytest
 from builder.disk.mounts import private_mounts
 from builder.disk.tree import GuestTree
 from builder.guest.generalize_script import render_script
-from builder.guest.operations import Operation, all_operations, applicable, selected
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations, applicable, selected
 from builder.guest.verifier import ALWAYS, verify
 from builder.model.run import GuestScript
 from tests.integration.guest.roots import run

@@ -10,7 +10,8 @@ import pytest
 from builder.disk.tree import GuestTree
 from builder.errors import BuildError
 from builder.guest.generalize_script import render_script
-from builder.guest.operations import Operation, all_operations, applicable, selected
+from builder.guest.operation import Operation
+from builder.guest.operations import all_operations, applicable, selected
 from builder.guest.verifier import verify
 from builder.guest.verify_script import verify_script
 from builder.machines.local.sandbox import HostGifts, Sandbox

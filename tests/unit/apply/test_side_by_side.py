@@ -13,8 +13,9 @@ from builder.apply.executor import Executor, Options, Tools
 from builder.errors import BuildError, SomeImagesFailed
 from builder.events import Event
 from builder.model.artifact import Artifact, Inventory
+from builder.model.kinds import Kind, KindRegistry
 from builder.model.run import Run, StepContext
-from builder.model.steps import Kind, KindRegistry, Step
+from builder.model.steps import Step
 from builder.records.store import Store
 from tests.unit.plan.world import KIND_NAMES, MemoryMachine, World, document
 

@@ -14,9 +14,10 @@ from builder.apply.image import ImageBuild
 from builder.errors import BuildError, Place
 from builder.events import Event, StepFailed, StepFinished, StepOutput
 from builder.model.artifact import Artifact, CapturedDisk
+from builder.model.kinds import Kind, KindRegistry
 from builder.model.plan import Action, ImagePlan, PlannedStep
 from builder.model.run import Run, StepContext
-from builder.model.steps import Kind, KindRegistry, Stage, Step
+from builder.model.steps import Stage, Step
 from builder.secrets import Redactor
 from tests.unit.plan.world import MemoryMachine, World, document
 

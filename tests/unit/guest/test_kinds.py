@@ -11,8 +11,9 @@ import pytest
 from builder.errors import BuildError, Place, PlanStale
 from builder.guest.kinds import STEP_BUILDERS, paths_of_ours, prepare_step
 from builder.guest.kinds.common import LONGEST_TEXT, read_again
+from builder.model.kinds import KINDS
 from builder.model.spec import Choice
-from builder.model.steps import KINDS, Preview, Stage, Step
+from builder.model.steps import Preview, Stage, Step
 from tests.unit.guest.images import entry, make_image, place_file
 
 

@@ -12,7 +12,8 @@ from builder.errors import BuildError, Place
 from builder.guest import generalize, operations_reference
 from builder.guest.actions import Delete, DropLines, Empty
 from builder.guest.generalize_script import glob_words, render_script
-from builder.guest.operations import LAST, all_operations, applicable, families, selected
+from builder.guest.operation import LAST
+from builder.guest.operations import all_operations, applicable, families, selected
 from builder.guest.operations_table import NOT_COVERED, OPERATIONS
 from builder.model.canonical import digest
 from builder.model.spec import GeneralizeSpec

@@ -17,6 +17,7 @@ from typing import Any
 
 from builder.errors import Place
 from builder.model.artifact import Artifact, Inventory, Manifest
+from builder.model.kinds import Kind, KindRegistry
 from builder.model.observed import Blocker, MachineFacts, Published, PublishedVersion, Traits, VersionState
 from builder.model.plan import Action, Plan
 from builder.model.run import Run, Session, StepContext
@@ -31,7 +32,7 @@ from builder.model.spec import (
     PublishSpec,
     RetainSpec,
 )
-from builder.model.steps import Change, FileInput, Kind, KindRegistry, Preview, Stage, Step
+from builder.model.steps import Change, FileInput, Preview, Stage, Step
 from builder.plan.planner import Planner
 from builder.plan.selection import PlanOptions
 

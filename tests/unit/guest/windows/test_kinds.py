@@ -18,10 +18,11 @@ from builder.guest.kinds.windows_settings import (
     updates_script,
 )
 from builder.guest.powershell import BYTE_ORDER_MARK, POWERSHELL
+from builder.model.kinds import KINDS
 from builder.model.registry import registry_data
 from builder.model.run import GuestScript
 from builder.model.spec import Choice, ImageSpec, OsSpec
-from builder.model.steps import KINDS, Change, Preview, Step
+from builder.model.steps import Change, Preview, Step
 from tests.unit.guest.images import entry, make_image, place_file
 from tests.unit.guest.windows.guest import FACTS
 from tests.unit.guest.windows.parsing import commands, parsed

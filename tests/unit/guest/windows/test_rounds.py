@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from builder.errors import BuildError
-from builder.model.steps import KINDS, Step
+from builder.model.kinds import KINDS
+from builder.model.steps import Step
 from tests.unit.guest.images import entry
 from tests.unit.guest.windows.guest import bench
 from tests.unit.guest.windows.test_kinds import FEATURES, UPDATES, step_of

@@ -14,8 +14,9 @@ from builder.guest import sysprep
 from builder.guest.generalize import generalize_step
 from builder.guest.powershell import TEMPLATES, template
 from builder.guest.sysprep_findings import SysprepFacts, blocking, sysprep_findings
+from builder.model.kinds import KINDS
 from builder.model.spec import OsSpec
-from builder.model.steps import KINDS, Stage, Step
+from builder.model.steps import Stage, Step
 from builder.model.sysprep_roles import ROLES, Support, installed_roles, role_of
 from tests.unit.guest.images import make_image
 from tests.unit.guest.windows.facts import HEALTHY

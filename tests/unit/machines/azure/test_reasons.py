@@ -11,8 +11,9 @@ from builder.errors import Place
 from builder.machines.azure.machine import AzureMachine
 from builder.machines.azure.resolved import ResolvedSource, SourceDisk
 from builder.model.artifact import Manifest
+from builder.model.kinds import KINDS
 from builder.model.observed import MachineFacts
-from builder.model.steps import KINDS, Step
+from builder.model.steps import Step
 from builder.plan.digests import chain
 from builder.plan.reasons import reasons_for
 from builder.records.store import Store

@@ -11,9 +11,10 @@ from builder.errors import BuildError
 from builder.machines.azure.machine import AzureMachine
 from builder.machines.azure.resolved import ResolvedSource, SourceDisk
 from builder.model.canonical import canonical
+from builder.model.kinds import KINDS
 from builder.model.observed import MachineFacts, Traits
 from builder.model.spec import GIB, ImageSpec
-from builder.model.steps import KINDS, Stage, Step
+from builder.model.steps import Stage, Step
 from builder.plan.digests import chain, image_digest
 from builder.records.store import Store
 from tests.unit.machines.azure.specs import image_of
