@@ -16,6 +16,8 @@ from dataclasses import dataclass
 # (calls at once, calls a second)
 BUDGETS: dict[str, tuple[float, float]] = {"reads": (200, 22), "writes": (150, 9), "deletes": (150, 9)}
 VERBS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
+# Seconds that are no wait: a clock's sum of steps may miss a moment by its rounding
+MOMENT = 0.001
 # Left to others when an answer says how few calls remain
 RESERVE = 20
 FIRST_GAP, LONGEST_GAP = 0.05, 10.0
@@ -34,14 +36,22 @@ class Budget:
         self._rate = rate
         self._left = size
         self._filled = now
-        # Until then it is empty, as a refusal said
+        # Until then it is empty, as a refusal said; those who waited for it come one after the other
         self.blocked = now
+        self._next = now
 
     def take(self, now: float) -> float:
         """Take a call. Returns the seconds to wait before it."""
         self._fill(now)
         self._left -= 1
         return max(0.0, -self._left / self._rate, self.blocked - now)
+
+    def held(self, now: float) -> float:
+        """Seconds that a call that was taken waits beyond those that `take` said."""
+        if self.blocked - now <= MOMENT:
+            return 0.0
+        self._next = max(self._next, self.blocked) + 1 / self._rate
+        return self._next - now
 
     def heard(self, remaining: float, now: float) -> None:
         """An answer said how many calls remain. Somebody else may have used more than we know."""
@@ -111,9 +121,8 @@ class Limits:
     def held(self, subscription: str, method: str, family: str, now: float) -> float:
         """Seconds to wait beyond those that `take` said: others were refused in the meantime."""
         with self._lock:
-            budget, pace = self._budget(subscription, method, now), self._paces.get((subscription, family))
-            wait = budget.take(now) if now < budget.blocked else 0.0
-            return max(wait, pace.take(now)) if pace is not None and now < pace.blocked else wait
+            wait, pace = self._budget(subscription, method, now).held(now), self._paces.get((subscription, family))
+            return max(wait, pace.take(now)) if pace is not None and pace.blocked - now > MOMENT else wait
 
     def heard(
         self, subscription: str, method: str, family: str, *, status: int, headers: Mapping[str, str], now: float

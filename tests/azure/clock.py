@@ -34,6 +34,14 @@ class Event:
         self.cancelled = True
 
 
+@dataclass(eq=False)
+class Sleeper:
+    """A thread that sleeps until `wake`, in seconds on the clock."""
+
+    wake: float
+    woken: threading.Condition
+
+
 class Clock:
     def __init__(self, *, speed: float | None = None, start: datetime = START) -> None:
         self.speed = speed
@@ -42,10 +50,11 @@ class Clock:
         self._began = time.monotonic()
         self._events: list[Event] = []
         self._numbers = itertools.count()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._moving = threading.RLock()
-        self._mover: int | None = None
-        self._sleepers: dict[int, float] = {}
+        self._mover = False
+        self._sleepers: list[Sleeper] = []
         self._workers = 0
         self._stopped = False
         self._failure: Exception | None = None
@@ -98,32 +107,53 @@ class Clock:
         if self.speed is not None:
             time.sleep(max(0.0, seconds) / self.speed)
             return
-        me = threading.get_ident()
         with self._changed:
-            self._sleepers[me] = self._elapsed + max(0.0, seconds)
-            self._changed.notify_all()
+            me = Sleeper(self._elapsed + max(0.0, seconds), threading.Condition(self._lock))
+            self._sleepers.append(me)
         try:
-            while True:
-                with self._changed:
-                    if self._sleepers[me] <= self._elapsed + ROUNDING:
-                        return
-                    asleep = [wake for wake in self._sleepers.values() if wake > self._elapsed + ROUNDING]
-                    everybody_sleeps = len(asleep) >= max(1, self._workers)
-                    if not everybody_sleeps or self._mover is not None:
-                        self._changed.wait()
-                        continue
-                    self._mover = me
+            while self._turn(me):
                 try:
                     with self._moving:
-                        self._move_to(min(asleep))
+                        self._move_to(self._first_wake())
                 finally:
                     with self._changed:
-                        self._mover = None
-                        self._changed.notify_all()
+                        self._mover = False
         finally:
             with self._changed:
-                del self._sleepers[me]
-                self._changed.notify_all()
+                self._sleepers.remove(me)
+                self._hand_over()
+
+    def _turn(self, me: Sleeper) -> bool:
+        """Waits until it is this sleeper's turn to move the clock (True), or its time to wake (False)."""
+        with self._changed:
+            while me.wake > self._elapsed + ROUNDING:
+                if self._everybody_sleeps() and not self._mover:
+                    self._mover = True
+                    return True
+                me.woken.wait()
+            return False
+
+    def _everybody_sleeps(self) -> bool:
+        asleep = sum(sleeper.wake > self._elapsed + ROUNDING for sleeper in self._sleepers)
+        return asleep >= max(1, self._workers)
+
+    def _first_wake(self) -> float:
+        with self._changed:
+            asleep = [sleeper.wake for sleeper in self._sleepers if sleeper.wake > self._elapsed + ROUNDING]
+            # `advance` may have woken all in the meantime
+            return min(asleep, default=self._elapsed)
+
+    def _hand_over(self) -> None:
+        """Wakes one sleeper to move the clock, if all sleep and none does."""
+        if self._sleepers and self._everybody_sleeps() and not self._mover:
+            min(self._sleepers, key=lambda sleeper: sleeper.wake).woken.notify()
+
+    def _reach(self, moment: float) -> None:
+        """The clock stands at `moment`. Who is to wake then is woken, and nobody else: crowds sleep here."""
+        self._elapsed = max(self._elapsed, moment)
+        for sleeper in self._sleepers:
+            if sleeper.wake <= self._elapsed + ROUNDING:
+                sleeper.woken.notify()
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -135,7 +165,7 @@ class Clock:
         finally:
             with self._changed:
                 self._workers -= 1
-                self._changed.notify_all()
+                self._hand_over()
 
     def stop(self) -> None:
         with self._changed:
@@ -150,11 +180,10 @@ class Clock:
         while True:
             with self._changed:
                 if not self._events or self._events[0].due > target:
-                    self._elapsed = max(self._elapsed, target)
-                    self._changed.notify_all()
+                    self._reach(target)
                     return
                 event = heapq.heappop(self._events)
-                self._elapsed = max(self._elapsed, event.due)
+                self._reach(event.due)
             if not event.cancelled:
                 event.action()
 
