@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from builder.azure.blob_transport import reading, transport
 from builder.azure.ranges import Ranges
+from builder.azure.sdk import STORAGE, load
 from builder.errors import BuildError, Interrupted, Locked
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ class PageBlob:
             return self.readable_url != old
 
     def _connected(self) -> tuple[BlobClient, str]:
+        load(STORAGE)
         from azure.storage.blob import BlobClient
 
         with self._lock:
@@ -301,6 +303,7 @@ class PageBlob:
         missing: Callable[[], T] | None = None,
         taken: Callable[[], T] | None = None,
     ) -> T:
+        load(STORAGE)
         from azure.core.exceptions import AzureError, HttpResponseError
 
         attempt = renewals = 0

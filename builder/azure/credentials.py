@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from builder.azure.clouds import Cloud, is_loopback
 from builder.azure.errors import AzureError, LoginFailed, masked
+from builder.azure.sdk import IDENTITY, load
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -284,6 +285,7 @@ def sign_in(cloud: Cloud, environment: Mapping[str, str] | None = None) -> Login
 
 
 def _made(way: Way, around: Surroundings) -> TokenCredential:
+    load(IDENTITY)
     try:
         return way.make(around)
     except (OSError, ValueError, ImportError) as error:
@@ -295,6 +297,7 @@ def _made(way: Way, around: Surroundings) -> TokenCredential:
 
 def _token(credential: TokenCredential, way: str, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessToken:
     """A token, with a second try for an assertion that ended on its way. Raises AzureError."""
+    load(IDENTITY)
     from azure.core.exceptions import AzureError as SdkError
 
     for last in (False, True):

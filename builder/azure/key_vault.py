@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from builder.azure.clouds import Cloud
 from builder.azure.errors import AzureError, azure_error
+from builder.azure.sdk import PIPELINE, load
 from builder.errors import BuildError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def read_secret(address: str, *, cloud: Cloud, login: TokenCredential) -> str:
     Raises BuildError ("vault-address"), AzureError when the vault refuses or nobody is signed in, and AzureError
     ("vault-unreachable") when it doesn't answer.
     """
+    load(PIPELINE)
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.rest import HttpRequest
 

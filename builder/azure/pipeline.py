@@ -22,6 +22,7 @@ from builder.azure.clock import Clock
 from builder.azure.clouds import Cloud
 from builder.azure.errors import AzureError, Remedy, azure_error, fault_of
 from builder.azure.limits import Limits, retry_after
+from builder.azure.sdk import RESOURCE_MANAGER, load
 from builder.errors import Interrupted, Unreachable
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class Pipeline:
 
     def _send(self, request: Request) -> Answer:
         """One round trip. Raises ConnectionLost."""
+        load(RESOURCE_MANAGER)
         from azure.core.exceptions import AzureError as SdkError
         from azure.core.exceptions import ServiceRequestError
         from azure.core.rest import HttpRequest

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from builder.azure.blobs import PageBlob, Retry
 from builder.azure.clouds import Cloud, is_loopback
+from builder.azure.sdk import STORAGE, load
 from builder.errors import BuildError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def credential_for(
         return None
     ours = host.endswith(f".blob.{cloud.storage_suffix}")
     if (ours or is_loopback(host)) and environment.get(ACCOUNT) == account_of(url) and environment.get(KEY):
+        load(STORAGE)
         from azure.core.credentials import AzureNamedKeyCredential
 
         return AzureNamedKeyCredential(environment[ACCOUNT], environment[KEY])
@@ -76,6 +78,7 @@ def account_of(url: str) -> str:
 
 
 def _make_container(url: str, credential: TokenCredential | AzureNamedKeyCredential, cloud: Cloud) -> None:
+    load(STORAGE)
     from azure.core.exceptions import AzureError
     from azure.storage.blob import ContainerClient
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from builder.azure.sdk import STORAGE, load
 from builder.azure.storage import ensure_container
 from builder.destinations.azure_follow import connection
 from builder.destinations.azure_manifests import FAILED, HELD, PROMOTED, READERS, STATES
@@ -57,6 +58,7 @@ class Blob:
 
     def observe(self, image: ImageSpec) -> Published:
         """The versions below the prefix. Raises BuildError when the container can't be read."""
+        load(STORAGE)
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         try:

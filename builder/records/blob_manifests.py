@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from builder.azure.sdk import STORAGE, load
 from builder.azure.storage import ensure_container
 from builder.model.artifact import Manifest
 from builder.model.canonical import canonical
@@ -24,6 +25,7 @@ class BlobManifests:
 
     def read(self, key: str) -> Manifest | None:
         """The manifest, or None where there is none that can be understood. Raises BuildError."""
+        load(STORAGE)
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         if not is_key(key):
@@ -37,6 +39,7 @@ class BlobManifests:
 
     def write(self, key: str, manifest: Manifest) -> None:
         """Keep a manifest, in place of an older one. Raises BuildError."""
+        load(STORAGE)
         from azure.core.exceptions import AzureError
         from azure.storage.blob import ContentSettings
 

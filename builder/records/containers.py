@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure.clouds import Cloud, current
 from builder.azure.credentials import Login
+from builder.azure.sdk import STORAGE, load
 from builder.azure.storage import credential_for
 from builder.errors import BuildError
 
@@ -31,6 +32,7 @@ def container_address(where: Mapping[str, Any], cloud: Cloud) -> str:
 
 def container_client(where: Mapping[str, Any]) -> ContainerClient:
     """A client of a container; nothing is asked yet. Raises BuildError for an address that no credential goes to."""
+    load(STORAGE)
     from azure.storage.blob import ContainerClient
 
     cloud = current(os.environ)

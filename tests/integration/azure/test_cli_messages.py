@@ -145,9 +145,9 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(desk: Desk, name: str) 
     mark = len(desk.azure.traffic.pairs)
     done = desk.build("plan", mistake.spec)
 
-    assert done.returncode == 1, done.stdout
+    assert done.returncode == 1, done.stdout + done.stderr
     told = words(done.stdout)
-    assert "Plan: 1 blocked." in told
+    assert "Plan: 1 blocked." in told, done.stderr
     for text in mistake.says:
         assert text in told, done.stdout
     for text in mistake.silent:
