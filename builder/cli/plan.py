@@ -30,7 +30,7 @@ def command(
     targets: Targets = None,
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for `build apply FILE` to do exactly.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for `build apply FILE` to do exactly. Replaces a saved plan only.")
     ] = None,
     style: Annotated[PlanFormat, typer.Option("--format", help="For people, a pull request, or programs.")] = (
         PlanFormat.TEXT
@@ -53,9 +53,12 @@ def command(
     """
     from builder.cli.planning import PlanRequest, make_plan, print_plan, refuse_blocked
     from builder.errors import ExitCode
-    from builder.plan.saved import save
+    from builder.plan.saved import refuse_target, save
     from builder.report.plan_words import Presentation
 
+    if out is not None:
+        # Known before the work of planning
+        refuse_target(out)
     request = PlanRequest.of(
         targets,
         exclude=tuple(exclude or ()),

@@ -6,6 +6,7 @@ Secrets are references in it, but it holds the text of files that steps read: on
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,15 +25,47 @@ MARK = "build plan"
 
 
 def save(plan: Plan, path: Path) -> None:
-    """Write a plan, whole or not at all. Raises BuildError (code "plan-file") when the file can't be written."""
-    # A folder that isn't there is most likely misspelt, and nobody asked for another
-    if not path.parent.is_dir():
-        raise BuildError(f"the plan can't be saved to {path}: there is no folder {path.parent}", code="plan-file")
+    """Write a plan, whole or not at all. Raises BuildError as `refuse_target` does, and when it can't be written."""
+    refuse_target(path)
     try:
         content = plan.as_dict()
         write_json(path, {"file": MARK, "seal": digest(json.loads(canonical(content))), **content}, mode=OWNER_ONLY)
     except OSError as error:
         raise BuildError(f"the plan can't be saved to {path}: {error.strerror}", code="plan-file") from error
+
+
+def refuse_target(path: Path) -> None:
+    """Raise BuildError when a plan mustn't be saved here: "exists" for somebody's file, "plan-file" where it can't be.
+
+    Only what `save` wrote is replaced.
+    """
+    # A folder that isn't there is most likely misspelt, and nobody asked for another
+    if not path.parent.is_dir():
+        raise BuildError(f"the plan can't be saved to {path}: there is no folder {path.parent}", code="plan-file")
+    if path.is_dir():
+        raise BuildError(
+            f"the plan can't be saved to {path}: it is a folder",
+            code="plan-file",
+            hint=f"name a file in it, such as {path / 'build.buildplan'}",
+        )
+    if os.path.lexists(path) and not is_saved(path):
+        raise BuildError(
+            f"{path} exists already and is not a saved plan, so it isn't overwritten",
+            code="exists",
+            hint="give --out a new name, such as build.buildplan, or remove that file",
+        )
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file says at its beginning that it is a saved plan: it may still be damaged, or of another format."""
+    try:
+        # A pipe or a device would be waited for, and a disk needn't be read whole
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return bool(_BEGINNING.match(file.read(256)))
+    except OSError:
+        return False
 
 
 def load(path: Path) -> Plan:
@@ -46,9 +79,11 @@ def load(path: Path) -> Plan:
     except OSError as error:
         raise BuildError(f"the plan {path} can't be read: {error.strerror}", code="plan-file") from error
     except ValueError as error:
-        raise BuildError(f"{path} is not a saved plan: {error}", code="plan-file", hint=_AGAIN) from error
+        if is_saved(path):
+            raise BuildError(f"the plan {path} is damaged: {error}", code="plan-file", hint=_AGAIN) from error
+        raise BuildError(f"{path} is not a saved plan", code="plan-file", hint=_MADE_BY) from error
     if not isinstance(data, dict) or data.get("file") != MARK:
-        raise BuildError(f"{path} is not a saved plan", code="plan-file", hint=_AGAIN)
+        raise BuildError(f"{path} is not a saved plan", code="plan-file", hint=_MADE_BY)
     wrote = str(data.get("format_version"))
     if wrote.split(".", maxsplit=1)[0] != PLAN_FORMAT.split(".", maxsplit=1)[0]:
         raise BuildError(
@@ -70,6 +105,8 @@ def load(path: Path) -> Plan:
 
 # It names a file in the store
 _ID = re.compile(r"[0-9a-f]{6,64}")
+_BEGINNING = re.compile(rb'\s*\{\s*"file"\s*:\s*"%s"' % MARK.encode())
+_MADE_BY = "a saved plan is what `build plan --out FILE` writes"
 _AGAIN = "make it with `build plan --out FILE`"
 
 

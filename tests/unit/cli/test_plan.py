@@ -174,3 +174,12 @@ def test_the_next_command_repeats_the_options(project, capsys):
 def test_markdown_has_its_marker(project, capsys):
     _, out, _ = build(capsys, "plan", "--format", "markdown")
     assert out.startswith("<!-- build:plan v1 {")
+
+
+@pytest.mark.parametrize("name", ["images/web.yaml", "build.yaml", "images/tidy.sh", "images", "nowhere/p"])
+def test_saving_a_plan_overwrites_nothing_else(project, capsys, name):
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    code, out, err = build(capsys, "plan", "--out", name)
+    assert (code, out) == (1, "")
+    assert err.startswith(("error[exists]: ", "error[plan-file]: "))
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before

@@ -1,4 +1,5 @@
 import json
+import os
 import stat
 
 import pytest
@@ -28,7 +29,8 @@ def test_a_plan_comes_back_as_it_was(tmp_path):
 
 
 def test_only_its_owner_may_read_it(tmp_path):
-    (tmp_path / "p").write_text("something that others could read")
+    save(a_plan(), tmp_path / "p")
+    (tmp_path / "p").chmod(0o644)
     save(a_plan(), tmp_path / "p")
     assert stat.S_IMODE((tmp_path / "p").stat().st_mode) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
@@ -49,6 +51,7 @@ def test_the_same_plan_is_the_same_file(tmp_path):
         (b'{"format_version": "1.0"}', "not a saved plan"),
         (b'{"file": "build plan", "format_version": "2.0"}', "has format 2.0"),
         (b'{"file": "build plan"}', "has format None"),
+        (b'{"file": "build plan", "format', "is damaged"),
         (b'{"file": "build plan", "format_version": "1.0"}', "is damaged"),
     ],
 )
@@ -57,6 +60,7 @@ def test_what_is_no_plan_is_refused(tmp_path, content, message):
     with pytest.raises(BuildError, match=message) as caught:
         load(tmp_path / "p")
     assert caught.value.code == "plan-file"
+    assert message != "not a saved plan" or caught.value.message.endswith("/p is not a saved plan")
 
 
 @pytest.mark.parametrize(
@@ -104,3 +108,33 @@ def test_no_folder_is_made_for_it(tmp_path):
         save(a_plan(), tmp_path / "nope/p")
     assert caught.value.code == "plan-file"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"name: web\n", b"[]", b'{"format_version": "1.0"}', b"\x00" * 300])
+def test_only_a_saved_plan_is_replaced(tmp_path, content):
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(BuildError, match="exists already and is not a saved plan") as caught:
+        save(a_plan(), tmp_path / "p")
+    assert caught.value.code == "exists"
+    assert (tmp_path / "p").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b'{"file": "build plan", "format_version": "9.0"}', b'{\n  "file": "build plan",'])
+def test_a_plan_that_can_not_be_read_any_more_is_replaced(tmp_path, content):
+    (tmp_path / "p").write_bytes(content)
+    plan = a_plan()
+    save(plan, tmp_path / "p")
+    assert load(tmp_path / "p") == plan
+
+
+def test_no_link_device_or_folder_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BuildError, match="it is a folder") as caught:
+        save(a_plan(), tmp_path / "folder")
+    assert caught.value.hint == f"name a file in it, such as {tmp_path}/folder/build.buildplan"
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(BuildError, match="exists already"):
+            save(a_plan(), tmp_path / name)
+    assert (tmp_path / "link").is_symlink()
