@@ -31,7 +31,10 @@ class InspectFormat(StrEnum):
 def command(
     disk: Annotated[
         Path | None,
-        typer.Argument(metavar="DISK", help="A disk's file: VHD, VHDX, qcow2, VMDK or raw. It is only read."),
+        typer.Argument(
+            metavar="DISK",
+            help="A disk's file: VHD, VHDX, qcow2, VMDK or raw. It is only read. Needed but for `--format markdown`.",
+        ),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write a mended copy as a fixed VHD, and inspect that.")] = False,
     output: Annotated[
@@ -63,7 +66,7 @@ def command(
     wanted: Wanted = "generalized" if generalized else "specialized" if specialized else "auto"
     from builder.guest.inspection.inspecting import inspect_disk
 
-    target = output or disk.with_name(f"{disk.stem}-fixed.vhd")
+    target = output or disk.parent / f"{disk.stem}-fixed.vhd"
     if fix:
         from builder.disk.mounts import require_root
         from builder.guest.inspection.mending import check_target

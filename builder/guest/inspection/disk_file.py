@@ -51,7 +51,10 @@ class DiskFile:
 def look_at(path: Path) -> DiskFile:
     """Look at a disk file. Raises BuildError ("disk-missing") when there is none, or a program is missing."""
     if not path.is_file():
-        raise BuildError(f"there is no file {path}", code="disk-missing", hint="give the path of a disk's file")
+        message = f"there is no file {path}"
+        if path.exists():
+            message = f"{path} is a folder" if path.is_dir() else f"{path} is no ordinary file"
+        raise BuildError(message, code="disk-missing", hint="give the path of a disk's file")
     length = path.stat().st_size
     try:
         with path.open("rb") as file:

@@ -63,7 +63,7 @@ def inspect_disk(path: Path, *, wanted: Wanted = "auto") -> Inspection:
     file = look_at(path)
     found = _Found(list(file.findings), {"file": file.kind})
     if file.size:
-        found.facts["size"] = f"{file.size / 1024**3:.1f} GiB ({file.size} bytes)"
+        found.facts["size"] = f"{_size_text(file.size)} ({file.size} bytes)"
     if file.recognized is None:
         found.left_out.append("everything on the disk: the file can't be read")
     elif os.geteuid() == 0:
@@ -76,6 +76,11 @@ def inspect_disk(path: Path, *, wanted: Wanted = "auto") -> Inspection:
         found.findings += check_size(file.size, ())
         found.left_out.append(f"partitions and operating system: {ROOT_NEEDED}")
     return Inspection(str(path), found.facts, in_order(found.findings), tuple(found.left_out))
+
+
+def _size_text(size: int) -> str:
+    gib = size / 1024**3
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
 
 
 def _look_inside(file: DiskFile, found: _Found, wanted: Wanted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,15 @@ def test_a_raw_disk_has_the_wrong_format(tmp_path: Path, size: int, expected: li
 
 
 def test_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.vhd", tmp_path):
+    gone = tmp_path / "gone.vhd"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told = {
+        gone: f"there is no file {gone}",
+        tmp_path: f"{tmp_path} is a folder",
+        pipe: f"{pipe} is no ordinary file",
+    }
+    for path, message in told.items():
         with pytest.raises(BuildError) as caught:
             look_at(path)
-        assert caught.value.code == "disk-missing"
+        assert (caught.value.code, caught.value.message) == ("disk-missing", message)
