@@ -38,7 +38,11 @@ class ProgressMode(StrEnum):
 
 Targets = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SPEC|IMAGE|PLANFILE]...", help="Specs, image names, or one saved plan. None: all images."),
+    typer.Argument(
+        metavar="[SPEC|IMAGE|PLANFILE]...",
+        help="Specs, image names, or one saved plan. None: all images. A plan or folder that is called as an image is"
+        " given as ./NAME.",
+    ),
 ]
 
 
@@ -78,13 +82,15 @@ def command(
     from builder.apply.executor import Executor, Options
     from builder.cli.interrupts import stop_on_signals
     from builder.cli.planning import PlanRequest, make_plan, print_plan
+    from builder.cli.targets import is_plan_file
     from builder.report.plan_words import Presentation
     from builder.report.progress import progress_for
 
     names = targets or []
-    if len(names) > 1 and any(_is_plan(Path(name)) for name in names):
+    saved = [name for name in names if is_plan_file(name, environment, parse_variables(variables))]
+    if saved and len(names) > 1:
         raise BuildError("a saved plan is carried out alone", code="usage", hint="give the plan file and nothing else")
-    if len(names) == 1 and _is_plan(Path(names[0])):
+    if saved:
         if exclude or variables or environment or rebuild:
             raise BuildError(
                 "a saved plan is carried out as it is: --env, --var, --exclude and --rebuild can't change it",
@@ -136,10 +142,6 @@ def command(
 
 def _somebody_is_there() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
-
-
-def _is_plan(path: Path) -> bool:
-    return path.is_file() and path.suffix not in (".yaml", ".yml")
 
 
 def _checked_again(path: Path) -> Planned:

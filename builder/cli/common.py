@@ -11,7 +11,11 @@ from builder.errors import BuildError
 
 Targets = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SPEC|IMAGE]...", help="Specs, folders, or image names such as 'web-*'. None: all images."),
+    typer.Argument(
+        metavar="[SPEC|IMAGE]...",
+        help="Specs, folders, or image names such as 'web-*'. None: all images. A folder that is called as an image is"
+        " given as ./NAME.",
+    ),
 ]
 Environment = Annotated[
     str | None, typer.Option("--env", metavar="NAME", help="A named environment of build.yaml, such as prod.")

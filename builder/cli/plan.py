@@ -30,7 +30,12 @@ def command(
     targets: Targets = None,
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for `build apply FILE` to do exactly. Replaces a saved plan only.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Save the plan, for `build apply FILE` to do exactly. Replaces no file but a saved plan.",
+        ),
     ] = None,
     style: Annotated[PlanFormat, typer.Option("--format", help="For people, a pull request, or programs.")] = (
         PlanFormat.TEXT

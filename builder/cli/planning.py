@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.cli.targets import is_path
 from builder.errors import BuildError, SpecInvalid
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from builder.model.spec import ImageSpec
     from builder.report.plan_words import Presentation
     from builder.spec.loader import Loaded
-
-SPEC_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,14 @@ class PlanRequest:
 
     @staticmethod
     def of(targets: Sequence[str] | None, **options: Any) -> PlanRequest:  # noqa: ANN401 - the other fields
-        """The request for the arguments of a command line, each of which is a path or a glob over image names."""
-        paths = [target for target in targets or () if _is_path(target)]
-        names = [target for target in targets or () if not _is_path(target)]
-        return PlanRequest(specs=tuple(map(Path, paths)), images=tuple(names), **options)
+        """The request for the arguments of a command line, each of which is a path or a glob over image names.
+
+        Raises BuildError (code "ambiguous") for one that is both.
+        """
+        request = PlanRequest(**options)
+        paths = [target for target in targets or () if is_path(target, request.environment, request.variables)]
+        names = [target for target in targets or () if target not in paths]
+        return replace(request, specs=tuple(map(Path, paths)), images=tuple(names))
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,6 @@ class Planned:
     plan: Plan
     loaded: Loaded
     store: Path
-
-
-def _is_path(target: str) -> bool:
-    return target.endswith(SPEC_SUFFIXES) or "/" in target or Path(target).exists()
 
 
 def make_plan(request: PlanRequest, *, progress: bool = False) -> Planned:
@@ -243,7 +242,7 @@ def refuse_blocked(plan: Plan, *, saved: Path | None = None) -> None:
     if not names:
         return
     subject = "1 image is" if len(names) == 1 else f"{len(names)} images are"
-    hint = "fix it" if len(names) == 1 else "fix them"
+    hint = f"mend what the plan says blocks {'it' if len(names) == 1 else 'each'}"
     if len(names) < len(plan.images):
         excludes = " ".join(f"--exclude {name}" for name in names[:5])
         hint += f", or plan with {excludes}{' ...' if len(names) > 5 else ''}"

@@ -37,7 +37,7 @@ def command(
     full: Annotated[bool, typer.Option("--full", help="Show all lines of a plan.")] = False,
 ) -> int:
     """Show the versions of an image, a run, or a saved plan. Without an argument: all images and the latest runs."""
-    if what is not None and Path(what).is_file():
+    if what is not None and _is_file(what, environment, parse_variables(variables)):
         _show_plan(Path(what), style, full)
         return ExitCode.DONE
     if style == PlanFormat.MARKDOWN:
@@ -69,6 +69,12 @@ def command(
         code="not-found",
         hint="`build show` lists the images and the latest runs",
     )
+
+
+def _is_file(what: str, environment: str | None, variables: dict[str, str]) -> bool:
+    from builder.cli.targets import SPEC_SUFFIXES, is_plan_file
+
+    return is_plan_file(what, environment, variables) or (Path(what).is_file() and what.endswith(SPEC_SUFFIXES))
 
 
 def _print(document: dict[str, Any], text: Any, style: PlanFormat) -> None:  # noqa: ANN401
