@@ -17,14 +17,15 @@ from builder.model.plan import Action, ImagePlan, Plan, Reason
 from builder.report.plan_words import (
     SYMBOLS,
     Presentation,
-    certainty,
     change_sign,
     changed_images,
     counts,
     legend,
+    mark,
     next_commands,
     noted_images,
     opaque_steps,
+    own_means,
     plural,
     printable,
     running,
@@ -58,11 +59,15 @@ class _Detail:
     changes: int
     steps: bool
     folds: bool
+    commands: bool = False
+    scripts: bool = False
 
 
-# Dropped in this order: long diffs, diffs, changes and steps, the folds themselves
+# Dropped in this order: scripts, long diffs, commands, diffs, changes and steps, the folds themselves
 _LEVELS = (
-    _Detail(diff_lines=LONGEST_DIFF, changes=LONGEST_DIFF, steps=True, folds=True),
+    _Detail(diff_lines=LONGEST_DIFF, changes=LONGEST_DIFF, steps=True, folds=True, commands=True, scripts=True),
+    _Detail(diff_lines=LONGEST_DIFF, changes=LONGEST_DIFF, steps=True, folds=True, commands=True),
+    _Detail(diff_lines=10, changes=20, steps=True, folds=True, commands=True),
     _Detail(diff_lines=10, changes=20, steps=True, folds=True),
     _Detail(diff_lines=0, changes=10, steps=True, folds=True),
     _Detail(diff_lines=0, changes=0, steps=False, folds=True),
@@ -76,7 +81,7 @@ def plan_comment(plan: Plan, presentation: Presentation, *, target: str = "", bu
     head = "\n\n".join(_head(plan, changed, presentation, target)) + "\n\n"
     foot = "\n\n".join(_foot(plan, presentation)) + "\n"
     room = budget - len(head) - len(foot)
-    for detail in _LEVELS:
+    for detail in _LEVELS if presentation.full else _LEVELS[1:]:
         body = _body(changed, detail, room)
         if body is not None:
             return head + body + foot
@@ -210,8 +215,11 @@ def _diff_lines(image: ImagePlan, detail: _Detail) -> Iterator[str]:
     if detail.steps and running(image):
         yield f"# steps {step_ranges(image)}"
         for item in running(image):
-            unsure = f" ({certainty(item)})" if certainty(item) else ""
-            yield _line(f"#   {item.step.index} {item.step.stage}: {item.step.title}{unsure}")
+            yield _line(f"#   {item.step.index} {item.step.stage}: {item.step.title} {mark(item)}".rstrip())
+            if detail.commands:
+                # Whole, however long its lines are: who approves the plan approves them
+                lines = own_means(item.step, files=detail.scripts)
+                yield from (f"#     {printable(line)}" for line in lines)
     changes = shown_changes(image)
     for change in changes[: detail.changes]:
         sign = {"~": "!"}.get(change_sign(change.action), change_sign(change.action))

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from builder.model.canonical import short
 from builder.model.plan import Action, ImagePlan, Plan, PlannedStep, Reason
-from builder.model.steps import Change, Preview
+from builder.model.steps import Change, FileInput, Preview, Step
+from builder.report.units import bytes_text
 
 # In the order in which a reader should meet them: what needs a person first
 ACTIONS = (
@@ -50,6 +54,8 @@ _LEGEND: Mapping[Preview, str] = {
     Preview.PREDICTED: "details may differ",
     Preview.OPAQUE: "only running it shows what it changes",
 }
+# What a command or script is given beside its text
+GIVEN = ("interpreter", "args", "env", "secrets")
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,45 @@ def _range(indexes: Sequence[int]) -> str:
 def certainty(item: PlannedStep) -> str:
     """What the plan can't show of a step, "" when it shows everything."""
     return _CERTAINTY.get(item.step.preview, "")
+
+
+def mark(item: PlannedStep) -> str:
+    """What stands behind a step's title: how long a command is that it shows one line of, and its certainty."""
+    lines = command_lines(item.step)
+    words = [plural(len(lines), "line") if len(lines) > 1 else "", certainty(item)]
+    told = ", ".join(word for word in words if word)
+    return f"({told})" if told else ""
+
+
+def command_lines(step: Step) -> list[str]:
+    """The lines of a step's own command, [] where its title holds all of it. They are not printable yet."""
+    command = step.inputs.get("command")
+    if step.preview != Preview.OPAQUE or not isinstance(command, str) or step.title.endswith(f" {command.strip()}"):
+        return []
+    # As a shell takes it: other characters end no line
+    return command.strip("\n").split("\n")
+
+
+def own_means(step: Step, *, files: bool) -> list[str]:
+    """What an author does by own means, whole, for those who approve it: what it is given, then its lines.
+
+    `files` adds the text of the step's scripts, as far as the plan holds it. The lines are not printable yet.
+    """
+    lines = list(command_lines(step))
+    if files and step.preview == Preview.OPAQUE:
+        lines += [line for file in step.files for line in _file_lines(file)]
+    given = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _given(step)]
+    return [*given, *(f"| {line}" for line in lines)] if lines else []
+
+
+def _given(step: Step) -> Iterator[tuple[str, Any]]:
+    yield from ((key, step.inputs[key]) for key in GIVEN if step.inputs.get(key))
+
+
+def _file_lines(file: FileInput) -> list[str]:
+    if file.text is None:
+        return [f"({file.path} is not in the plan: {bytes_text(file.size)}, sha256 {short(file.sha256)})"]
+    return file.text.removesuffix("\n").split("\n")
 
 
 def legend(plan: Plan) -> str:

@@ -14,14 +14,15 @@ from builder.report.colour import CHANGED, CREATED, DELETED, Line, Span
 from builder.report.plan_words import (
     SYMBOLS,
     Presentation,
-    certainty,
     change_sign,
     changed_images,
     counts,
     legend,
+    mark,
     next_commands,
     noted_images,
     opaque_steps,
+    own_means,
     plural,
     printable,
     running,
@@ -123,7 +124,7 @@ def _image(image: ImagePlan, presentation: Presentation, width: int) -> Iterator
     yield from _because(image, limit, width)
     if running(image) and image.action != Action.RETIRE:
         yield from _section("steps", [[Span(step_ranges(image))]], _ALL)
-        yield from _section("", _steps(image), limit)
+        yield from _section("", _steps(image, full=presentation.full), limit)
     yield from _section("changes", _changes(image), limit)
     if image.retires:
         why = "" if image.is_retired else " (retention)"
@@ -169,15 +170,16 @@ def _diff(reason: Reason, limit: _Limit) -> Iterator[Line]:
     yield from limit.more(reason.diff, margin)
 
 
-def _steps(image: ImagePlan) -> list[Line]:
+def _steps(image: ImagePlan, *, full: bool) -> list[Line]:
     items = running(image)
     number_width = len(str(items[-1].step.index)) if items else 0
     lines: list[Line] = []
     for item in items:
-        unsure = certainty(item)
-        mark = f"  ({unsure})" if unsure else ""
         number = str(item.step.index).rjust(number_width)
-        lines.append([Span(f"{number} {item.step.stage.ljust(10)} {printable(item.step.title)}{mark}")])
+        head = f"{number} {item.step.stage.ljust(10)} "
+        lines.append([Span(f"{head}{printable(item.step.title)}  {mark(item)}".rstrip())])
+        if full:
+            lines += [[Span(f"{' ' * len(head)}{printable(line)}")] for line in own_means(item.step, files=True)]
     return lines
 
 

@@ -157,3 +157,24 @@ def test_what_a_spec_says_stays_text(message, markup):
     assert outside.count("<details>") == outside.count("</details>") == 1
     row = next(line for line in text.splitlines() if line.startswith("| !"))
     assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 5
+
+
+def test_a_command_is_shown_whole_and_stays_in_its_fence():
+    command = "set -e\n```\n</details>\n@everyone\x1b[2J " + "x" * 500 + "\n"
+    prepare = [{"run": {"command": command}}, {"script": {"path": "a.sh"}}]
+    plan = World([document("web", prepare=prepare)], files={"a.sh": "rm -rf /srv\n"}).plan()
+    text = comment(plan)
+    assert balanced(text)
+    assert "#   2 prepare: run (4 lines, not previewed)\n#     | set -e\n#     | ```\n#     | </details>\n" in text
+    assert f"#     | @everyone\\x1b[2J {'x' * 500}\n" in text
+    assert "rm -rf" not in text
+    full = plan_comment(plan, Presentation(full=True))
+    assert balanced(full)
+    assert "#   3 prepare: script a.sh (not previewed)\n#     | rm -rf /srv\n" in full
+
+
+def test_commands_that_do_not_fit_are_counted():
+    world = World([document("web", prepare=[{"run": {"command": f"echo {'x' * 90}\n" * 900}}])])
+    text = comment(world.plan())
+    assert "#   2 prepare: run (900 lines, not previewed)\n" in text
+    assert len(text) < 3_000

