@@ -19,6 +19,9 @@ from builder.plan.reasons import SOURCE_PREFIX
 # An artifact that is there already changes how an image is made, not what is made
 _SAME_RESULT = {Action.ADOPT: "build", Action.BUILD: "build", Action.REBUILD: "build"}
 
+# What moves in an image's source whenever the image that it stands on does
+FOLLOWING = ("version", "digest")
+
 
 def check(saved: Plan, fresh: Plan, *, now: datetime, applied: bool = False) -> None:
     """Raise PlanStale when carrying `saved` out would not do what it says; the message names what moved.
@@ -124,10 +127,17 @@ def _came_and_went(before: list[str], after: list[str]) -> str:
 
 def _sources(saved: Plan, fresh: Plan) -> Iterator[str]:
     now = {image.image: image for image in fresh.images}
+    changed = {image.image for image in saved.images if image.image in now and image.digest != now[image.image].digest}
     for image in saved.images:
         before, after = _source(image), _source(now[image.image]) if image.image in now else {}
         if before and after and before != after:
+            base = after.get("image")
+            follows = base in changed and base == before.get("image")
+            if follows and any(before.get(key) != after.get(key) for key in FOLLOWING):
+                yield f"image {image.image} stands on {base}, which changed"
             for difference in differences(before, after):
+                if follows and difference.path[0] in FOLLOWING:
+                    continue
                 moved = f"{difference.before or 'none'} -> {difference.after or 'none'}"
                 name = spelled(difference.path)
                 yield f"image {image.image}: the source's {name} moved{'' if difference.diff else f': {moved}'}"

@@ -104,6 +104,17 @@ def test_all_that_moved_is_told_once():
     assert caught.value.message.endswith("is stale: it was applied already (and 4 more)")
 
 
+def test_what_stands_on_an_image_that_changed_says_so():
+    base = document("base", prepare=SCRIPT)
+    app, web = (document(name, source={"image": {"name": "base"}}) for name in ("app", "web"))
+    world = World([base, app, web], files={"a.sh": "true\n"})
+    saved = world.plan()
+    world.files["a.sh"] = "echo changed\n"
+    first, *rest = stale_because(saved, world.plan(), now=NOW)
+    assert first.startswith("file a.sh changed")
+    assert rest == ["image app stands on base, which changed", "image web stands on base, which changed"]
+
+
 @pytest.mark.parametrize(
     ("hours", "applied", "expected"),
     [
