@@ -88,7 +88,7 @@ def generalize_step(image: ImageSpec, prepare: Sequence[Step] | None = None) -> 
             "users": list(chosen.users),
         },
         preview=Preview.PREDICTED,
-        changes=(Change("delete", "identity", "this machine's identity", f"{len(chosen.operations)} operations"),),
+        changes=(Change("clear", "identity", "of this machine", f"{len(chosen.operations)} operations"),),
         place=place_of(image),
         places={
             "operations": place_of(image),

@@ -59,7 +59,7 @@ def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
     titles = {
         "bootstrap": f"bootstrap {source.get('distribution')} {source.get('suite')}",
         "file": f"import {source.get('path') or source.get('url')}",
-        "image": f"start from image {source.get('image')}",
+        "image": f"start from image {source.get('image')} {source.get('version', '')}".rstrip(),
     }
     return Step(
         stage=Stage.PREPARE,
@@ -67,12 +67,17 @@ def source_step(image: ImageSpec, source: Mapping[str, Any]) -> Step:
         title=titles[kind],
         inputs=dict(source),
         preview=Preview.PREDICTED if kind == "bootstrap" else Preview.EXACT,
-        changes=(Change("create", "disk", "os"),),
+        changes=(Change("create", "disk", "os", _size(source)),),
         files=files,
         place=image.place(*image.source.path),
         places={key: image.place(*image.source.path, key) for key in image.source.values},
         checkpoint=True,
     )
+
+
+def _size(source: Mapping[str, Any]) -> str:
+    """What a plan shows of the OS disk's size: only a bootstrap chooses it."""
+    return f"{source['size'] // MIB} MiB" if source.get("size") else ""
 
 
 def disks_step(image: ImageSpec) -> Step | None:

@@ -177,6 +177,10 @@ def test_what_the_spec_puts_into_the_image_is_kept(tmp_path: Path) -> None:
     assert step.inputs["users"] == ["app", "eve"]
     assert step.title == "generalize (without hostname, with user-account)"
     assert "hostname" not in step.inputs["operations"] and "user-account" in step.inputs["operations"]
+    # Nothing that is lost: a plan must not show it as a deletion
+    assert [(change.action, change.kind, change.name) for change in step.changes] == [
+        ("clear", "identity", "of this machine")
+    ]
     assert json.loads(json.dumps(step.inputs)) == step.inputs
     script = generalize.script(dict(step.inputs), {"ID": "debian"})
     assert script.interpreter == ("/bin/sh", "-u")

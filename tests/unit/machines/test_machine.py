@@ -10,6 +10,7 @@ from builder.disk.partitions import GptPartition, write_gpt
 from builder.disk.vhd import COOKIE, FOOTER_SIZE
 from builder.errors import Place
 from builder.machines.local.machine import LocalMachine
+from builder.machines.local.sources import source_step
 from builder.model.hardware import host_architecture
 from builder.model.spec import Choice, DisksSpec, ImageSpec, OsSpec, Places, PublishSpec
 from builder.records.store import Store
@@ -62,6 +63,23 @@ def test_an_image_for_other_processors(
 
 
 MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("kind", "resolved", "title", "size"),
+    [
+        ("bootstrap", {"distribution": "debian", "suite": "bookworm", "size": 3 << 30}, "bootstrap debian bookworm",
+         "3072 MiB"),
+        ("image", {"image": "base", "version": "1.0.1", "digest": "sha256:00"}, "start from image base 1.0.1", ""),
+        ("file", {"url": "https://disks.example/arm.qcow2"}, "import https://disks.example/arm.qcow2", ""),
+    ],
+)  # fmt: skip
+def test_a_source_is_told_as_far_as_it_is_known(
+    tmp_path: Path, kind: str, resolved: dict[str, Any], title: str, size: str
+) -> None:
+    step = source_step(image(tmp_path, "x64", kind), resolved)
+    (change,) = step.changes
+    assert (step.title, change.name, change.detail) == (title, "os", size)
 
 
 def partition(path: Path, content: bytes, at: int = 0) -> None:
