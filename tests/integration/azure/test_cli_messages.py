@@ -152,7 +152,7 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(desk: Desk, name: str) 
         assert text in told, done.stdout
     for text in mistake.silent:
         assert text not in told, done.stdout
-    assert done.stderr.splitlines()[-1] == "  hint: fix it"
+    assert done.stderr.splitlines()[-1] == "  hint: mend what the plan says blocks it"
     assert desk.azure.traffic.writes(mark) == []
 
 
