@@ -19,7 +19,8 @@ from builder.spec.repair import repaired
 from builder.spec.rules import check_image
 from builder.spec.schema import load_schema
 from builder.spec.scope import Scope
-from builder.spec.templating import LONGEST_TEMPLATE, Budget, TemplateInvalid, render
+from builder.spec.template_errors import TemplateInvalid
+from builder.spec.templating import LONGEST_TEMPLATE, Budget, render
 from builder.spec.variables import Rendering
 
 # What `{{ image.version }}` is while nothing is published: any spec must be valid with it
@@ -123,7 +124,9 @@ class Draft:
             here = [key for key in keys if key in self.templated]
             made = {key: rendering.of(self.value[key], (key,), schema.get(key)) for key in here}
             for path, error in rendering.failed.items():
-                found.append((path, Diagnostic(self.places[path], error.code, error.message, error.help)))
+                found.append(
+                    (path, Diagnostic(self.places.inside(path, error.at), error.code, error.message, error.help))
+                )
             return {key: made.get(key, self.value[key]) for key in keys}
 
         keys = [key for key in self.value if key not in NAMES_FROM]
@@ -162,7 +165,7 @@ class Draft:
             try:
                 values["content"] = render(_template_text(path), names, self.budget)
             except TemplateInvalid as error:
-                found.append(Diagnostic(Place(name, error.line), error.code, error.message, error.help))
+                found.append(Diagnostic(Place(name, *(error.at or (1, 1))), error.code, error.message, error.help))
         return found
 
     def _diagnostic(self, problem: Problem) -> Diagnostic:

@@ -127,7 +127,7 @@ def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, st
     wrong_files |= {item.place.file for item in errors}
     if not errors:
         _refuse_unused(reading)
-    documents = tuple(draft.document() for draft in drafts if draft.file not in wrong_files)
+    documents = tuple(draft.document() for draft in drafts if draft.checked and draft.file not in wrong_files)
     warnings = tuple(sorted(item for item in reading.found if item.severity != "error"))
     return Loaded(root, project, documents, reading.inputs, warnings), errors
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from builder.errors import Place
 from builder.model.spec import KeyPath
-from builder.spec.yaml_text import Document
+from builder.spec.yaml_text import Document, Position
 
 # A key of the full form, by the written path of its parent, to what is written: nothing, where a short form leaves it
 # out (`run: text` is `run: {command: text}`); another key, where it was misspelt; another index, after an item left out
@@ -56,6 +56,14 @@ class LayeredPlaces(Mapping[KeyPath, Place]):
         if layer is None:
             raise KeyError(path)
         return layer.document.place((*layer.prefix, *written))
+
+    def inside(self, path: KeyPath, at: Position | None) -> Place:
+        """Where a part of a text stands, by its line and column within the text."""
+        written = self._written(path)
+        layer = self._layer(written)
+        if layer is None:
+            raise KeyError(path)
+        return layer.document.place_inside((*layer.prefix, *written), at)
 
     def __contains__(self, path: object) -> bool:
         # Mapping's own would make a place only to throw it away

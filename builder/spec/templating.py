@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from builder.model.canonical import Json, canonical
 from builder.spec.scope import Scope
+from builder.spec.template_errors import ALLOWED, HELP_FOLLOWS, TemplateInvalid, lexer_class, placed, told
 
 if TYPE_CHECKING:
     import jinja2
     from jinja2 import nodes
+    from jinja2.lexer import Lexer
 
 # A unit is about a character that is read or written, or a tenth of a loop's round
 BUDGET = 5_000_000
@@ -33,10 +34,7 @@ MOST_TAGS = 1000
 DEEPEST = 40
 LARGEST_NUMBER_BITS = 128
 
-ALLOWED = "templates have values, filters, `if` and `for`"
 NAMES = "names are: vars, environment, matrix, image"
-# Between an undefined name's message and its help, which jinja2 carries as one text
-HELP_FOLLOWS = "\0"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -60,14 +58,6 @@ FILTERS = _words(
 )
 
 
-class TemplateInvalid(Exception):
-    """A template that can't be rendered. `line` counts from 1 within the template."""
-
-    def __init__(self, code: str, message: str, *, line: int = 1, help: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.line, self.help = code, message, line, help
-
-
 def is_templated(text: str) -> bool:
     """Whether a text holds template syntax."""
     return "{{" in text or "{%" in text or "{#" in text
@@ -88,7 +78,7 @@ class Budget:
 
 def render(source: str, names: Mapping[str, Json], budget: Budget) -> str:
     """The text of a template. Raises TemplateInvalid."""
-    with _told():
+    with placed(source), told():
         budget.spend(COMPILATION + len(source))
         template = _template(source)
         written = []
@@ -107,11 +97,12 @@ def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
 
     Raises TemplateInvalid.
     """
-    with _told():
+    with placed(source), told():
         budget.spend(COMPILATION + len(source))
         template = _expression(source)
         if template is None:
             return None
+    with placed(source, alone=True), told():
         context = template.new_context({**names, "_budget": budget})
         for _ in template.root_render_func(context):
             pass
@@ -124,42 +115,6 @@ def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
         if len(text) > LONGEST_RESULT:
             raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
         return json.loads(text)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Whatever goes wrong with a template in the block is a TemplateInvalid."""
-    import jinja2
-    from jinja2.exceptions import SecurityError
-
-    try:
-        yield
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateInvalid("template-syntax", f"not a template: {error.message}", line=error.lineno) from error
-    except jinja2.UndefinedError as error:
-        message, _, help = str(error.message).partition(HELP_FOLLOWS)
-        raise TemplateInvalid("template-undefined", message, line=_line_of(error), help=help or None) from error
-    except SecurityError as error:
-        # Jinja2's own message shows addresses in memory, which differ from run to run
-        line = _line_of(error)
-        raise TemplateInvalid("template-unsafe", "this can't be used in templates", line=line, help=ALLOWED) from error
-    except TemplateInvalid as error:
-        error.line = max(error.line, _line_of(error))
-        raise
-    except (RecursionError, MemoryError, SyntaxError) as error:
-        # Python's compiler has limits of its own on how deep code is nested
-        raise TemplateInvalid("template-too-large", "the template is nested too deeply") from error
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise TemplateInvalid("template-failed", f"can't be rendered: {error}", line=_line_of(error)) from error
-
-
-def _line_of(error: BaseException) -> int:
-    line, trace = 1, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 @lru_cache(maxsize=4096)
@@ -208,14 +163,16 @@ def _check(node: nodes.Node, depth: int) -> None:
     name = type(node).__name__
     if name not in STATEMENTS and name not in EXPRESSIONS:
         word = {"Pow": "**", "Assign": "set", "AssignBlock": "set"}.get(name, name.lower())
-        raise TemplateInvalid("template-unsafe", f"`{word}` can't be used in templates", line=node.lineno, help=ALLOWED)
+        raise TemplateInvalid(
+            "template-unsafe", f"`{word}` can't be used in templates", character=node.lineno, help=ALLOWED
+        )
     if isinstance(node, nodes.Name) and node.name.startswith("_"):
-        raise TemplateInvalid("template-unsafe", f"{node.name!r} can't be used in templates", line=node.lineno)
+        raise TemplateInvalid("template-unsafe", f"{node.name!r} can't be used in templates", character=node.lineno)
     if isinstance(node, nodes.For) and node.recursive:
-        raise TemplateInvalid("template-unsafe", "a loop can't be recursive", line=node.lineno)
+        raise TemplateInvalid("template-unsafe", "a loop can't be recursive", character=node.lineno)
     # Jinja2's compiler takes a time that grows steeply with the depth
     if depth > DEEPEST:
-        raise TemplateInvalid("template-too-large", "the template is nested too deeply", line=node.lineno)
+        raise TemplateInvalid("template-too-large", "the template is nested too deeply", character=node.lineno)
     for child in node.iter_child_nodes():
         _check(child, depth + 1)
 
@@ -257,6 +214,11 @@ def _joined(node: nodes.Concat) -> nodes.Filter:
 
 
 @cache
+def _lexer(environment: jinja2.Environment) -> Lexer:
+    return lexer_class()(environment)
+
+
+@cache
 def _environment() -> jinja2.Environment:
     import jinja2
     from jinja2 import sandbox
@@ -278,6 +240,10 @@ def _environment() -> jinja2.Environment:
 
     class Environment(sandbox.ImmutableSandboxedEnvironment):
         """The sandbox, with operators and calls that spend from the budget or are refused."""
+
+        @property
+        def lexer(self) -> Lexer:
+            return _lexer(self)
 
         intercepted_binops = frozenset({"*", "+", "%"})
 

@@ -12,7 +12,8 @@ from builder.model.spec import KeyPath
 from builder.spec.project import ProjectConfig
 from builder.spec.schema import Schema
 from builder.spec.scope import Scope
-from builder.spec.templating import Budget, TemplateInvalid, collection, is_templated, render
+from builder.spec.template_errors import TemplateInvalid
+from builder.spec.templating import Budget, collection, is_templated, render
 from builder.spec.yaml_text import Document, plain
 
 MOST_COMBINATIONS = 256
@@ -74,7 +75,8 @@ def scope_of(
         rendering = Rendering({**names, "vars": scope}, budget)
         scope[variable.name] = rendering.of(variable.value, variable.path)
         for path, error in rendering.failed.items():
-            found.append(Diagnostic(variable.document.place(path), error.code, error.message, error.help))
+            place = variable.document.place_inside(path, error.at)
+            found.append(Diagnostic(place, error.code, error.message, error.help))
     scope.later.clear()
     return scope, found
 

@@ -52,6 +52,7 @@ class Document:
     A block collection under a key stands where its key does: that is where a reader looks for it. `written` is the
     text of scalars that are not text (numbers, booleans, null), so that a message can quote them as written.
     `problems` are findings that left a value to work with, such as duplicate keys (the first one counts).
+    `text` is what was parsed.
     """
 
     file: str
@@ -60,12 +61,36 @@ class Document:
     keys: Mapping[KeyPath, Position] = field(default_factory=dict)
     written: Mapping[KeyPath, str] = field(default_factory=dict)
     problems: tuple[Diagnostic, ...] = ()
+    text: str = ""
 
     def place(self, path: KeyPath) -> Place:
         """Where a node stands, or its nearest ancestor that does."""
         while path not in self.places and path:
             path = path[:-1]
         return Place(self.file, *self.places.get(path, (1, 1)))
+
+    def place_inside(self, path: KeyPath, at: Position | None) -> Place:
+        """Where a part of a text stands, by its line and column within the text.
+
+        Where the file has the text written in another way (folded, with escapes), the place of the text itself.
+        """
+        start, value = self.place(path), self.value
+        if at is None or path not in self.places:
+            return start
+        for key in path:
+            value = value[key]
+        written = _LINE_BREAK.split(self.text)
+        first = written[start.line - 1][start.column - 1 :]
+        lines = value.split("\n")
+        if first.startswith("|"):
+            index = start.line + at[0] - 1
+            line, content = written[index] if index < len(written) else "", lines[at[0] - 1]
+            indent = line.removesuffix(content)
+            return Place(self.file, index + 1, len(indent) + at[1]) if indent.strip(" ") == "" else start
+        quote = first[:1] if first[:1] in ("'", '"') else ""
+        if len(lines) == 1 and first.startswith(quote + value + quote):
+            return Place(self.file, start.line, start.column + len(quote) + at[1] - 1)
+        return start
 
     def key_place(self, path: KeyPath) -> Place:
         """Where the key of a mapping's entry stands; for an item of a list, the place of the item."""
@@ -164,7 +189,7 @@ def parse(data: bytes | str, file: str, *, make: type[Any] | None = None) -> Doc
         value = None if root is None else reader.read(root, (), None)
     except _Refused as refused:
         raise _invalid(file, refused) from refused
-    return Document(file, value, reader.places, reader.keys, reader.written, tuple(reader.problems))
+    return Document(file, value, reader.places, reader.keys, reader.written, tuple(reader.problems), text)
 
 
 def position_of(text: str, index: int) -> Position:

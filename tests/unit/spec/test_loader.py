@@ -294,11 +294,11 @@ def test_a_variable_that_nothing_uses_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (LOCAL + 'prepare:\n- run: "echo {{ vars.level }}"', ["5:8 template-undefined vars has no 'level'"]),
-        (LOCAL + 'prepare:\n- run: "echo {{ vars.title }}"', ["5:8 template-undefined vars has no 'title'"]),
-        (LOCAL + 'prepare:\n- run: "{{ x"', ["5:8 template-syntax not a template: unexpected end of template, expected 'end of print statement'."]),
-        (LOCAL.replace("name: web", 'name: "{{ image.version }}"'), ["1:7 template-undefined there is no 'image' here | names are: vars, environment, matrix, image"]),
-        (LOCAL + 'vars: {a: "{{ vars.b }}", b: 1}', ["4:11 template-undefined vars has no 'b' | 'b' is set after it: a variable can use those that are set before it"]),
+        (LOCAL + 'prepare:\n- run: "echo {{ vars.level }}"', ["5:14 template-undefined vars has no 'level'"]),
+        (LOCAL + 'prepare:\n- run: "echo {{ vars.title }}"', ["5:14 template-undefined vars has no 'title'"]),
+        (LOCAL + 'prepare:\n- run: "{{ x"', ["5:9 template-syntax not a template: unexpected end of template, expected 'end of print statement'."]),
+        (LOCAL.replace("name: web", 'name: "{{ image.version }}"'), ["1:8 template-undefined there is no 'image' here | names are: vars, environment, matrix, image"]),
+        (LOCAL + 'vars: {a: "{{ vars.b }}", b: 1}', ["4:12 template-undefined vars has no 'b' | 'b' is set after it: a variable can use those that are set before it"]),
         (LOCAL + 'vars: {n: x}\nmachine: {local: {cpus: "{{ vars.n }}"}}', ["5:25 type 'cpus' must be a whole number, not text"]),
         (LOCAL + 'vars: {n: x}\ntags: {a: "{{ vars.n }}"}\ndescripton: "{{ vars.n }}"', ["6:1 unknown-key unknown key 'descripton' | did you mean 'description'?"]),
         (LOCAL + 'vars: 3\nprepare:\n- run: "{{ vars.n }}"', ["4:7 type 'vars' must be a map, not a number"]),
@@ -307,6 +307,36 @@ def test_a_variable_that_nothing_uses_is_refused(tmp_path: Path):
 )  # fmt: skip
 def test_what_is_wrong_with_templates(tmp_path: Path, text: str, expected: list[str]):
     assert diagnose(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "at"),
+    [
+        ("run: |\n    echo one\n\n    echo {{ nope }}\n", "8:10"),
+        ("run: |2-\n      echo one\n     echo {{ nope }}\n", "7:11"),
+        ("run: echo {{ nope }} # why", "5:13"),
+        ("run: 'echo {{ nope }}'", "5:14"),
+        ("run: {command: echo, env: {A: '{{ image.name }}{{ nope }}'}}", "5:50"),
+        # Written in another way than it is read: where the text begins
+        ("run: >\n    echo one\n    echo {{ nope }}\n", "5:8"),
+        ("run: echo one\n    {{ nope }}", "5:8"),
+        ("run: 'it''s {{ nope }}'", "5:8"),
+        ('run: "\\x41 {{ nope }}"', "5:8"),
+        ("run: &a echo {{ nope }}", "5:8"),
+    ],
+)
+def test_what_is_wrong_in_a_text_is_told_where_it_stands(tmp_path: Path, step: str, at: str):
+    (found,) = diagnose(tmp_path, LOCAL + f"prepare:\n- {step}")
+    assert found.startswith(f"{at} template-undefined there is no 'nope' here")
+
+
+def test_what_is_wrong_in_a_text_of_build_yaml_is_told_there(tmp_path: Path):
+    put(tmp_path, "build.yaml", "vars:\n  a: text {{ nope }}\n")
+    places = [line.split(" ")[0] for line in diagnose(tmp_path, LOCAL)]
+    assert places == ["build.yaml:2:11"]
+    put(tmp_path, "build.yaml", "defaults:\n  tags: {b: '{{ nope }}'}\n")
+    places = [line.split(" ")[0] for line in diagnose(tmp_path, LOCAL)]
+    assert places == ["build.yaml:2:14"]
 
 
 def test_templates_make_what_the_schema_wants(tmp_path: Path):
@@ -330,7 +360,7 @@ def test_a_template_file_s_findings_point_into_it(tmp_path: Path):
     put(tmp_path, "images/motd.j2", "one\ntwo {{ image.nmae }}\n")
     text = LOCAL + "prepare:\n- template: {source: motd.j2, path: /etc/motd}\n"
     assert diagnose(tmp_path, text) == [
-        "images/motd.j2:2:1 template-undefined image has no 'nmae' | did you mean 'name'?"
+        "images/motd.j2:2:5 template-undefined image has no 'nmae' | did you mean 'name'?"
     ]
 
 
@@ -383,7 +413,7 @@ def test_a_matrix_makes_an_image_for_each_combination(tmp_path: Path):
     ("text", "expected"),
     [
         (MATRIX.replace("name: web-{{ matrix.release }}-{{ matrix.flavour }}", "name: web"), ["1:7 duplicate-name the matrix makes two images named 'web' | write a template such as web-{{ matrix.x }}"]),
-        (MATRIX.replace("flavour: tiny", "flavor: tiny"), ["1:7 template-undefined matrix has no 'flavour' | did you mean 'flavor'?"]),
+        (MATRIX.replace("flavour: tiny", "flavor: tiny"), ["1:32 template-undefined matrix has no 'flavour' | did you mean 'flavor'?"]),
         (MATRIX.replace('"11", flavour: large', '"10"'), ["7:13 matrix-exclude excludes nothing: no combination has all these values"]),
         (LOCAL + "matrix: {a: []}", ["4:13 minItems 'a' must not be empty"]),
         (LOCAL + "matrix: {}", ["4:9 empty 'matrix' must not be empty"]),

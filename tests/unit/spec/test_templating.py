@@ -5,7 +5,8 @@ import time
 import pytest
 
 from builder.spec.scope import Scope
-from builder.spec.templating import Budget, TemplateInvalid, is_templated, render
+from builder.spec.template_errors import TemplateInvalid
+from builder.spec.templating import Budget, is_templated, render
 
 NAMES = {
     "vars": Scope(
@@ -53,32 +54,54 @@ def test_templates_render(source, text):
 
 
 @pytest.mark.parametrize(
-    ("source", "code", "message", "line", "help"),
+    ("source", "code", "message", "at", "help"),
     [
-        ("{{ vars.levle }}", "template-undefined", "vars has no 'levle'", 1, "did you mean 'level'?"),
-        ("{{ vars.levle.deeper }}", "template-undefined", "vars has no 'levle'", 1, "did you mean 'level'?"),
+        ("{{ vars.levle }}", "template-undefined", "vars has no 'levle'", (1, 1), "did you mean 'level'?"),
+        ("{{ vars.levle.deeper }}", "template-undefined", "vars has no 'levle'", (1, 1), "did you mean 'level'?"),
         (
             "a\nb {{ nope }}",
             "template-undefined",
             "there is no 'nope' here",
-            2,
+            (2, 3),
             "names are: vars, environment, matrix, image",
         ),
-        ("{{ vars.list[7] }}", "template-undefined", "the value has no '7'", 1, None),
-        ("a\n{{ x", "template-syntax", None, 2, None),
-        ("{{ vars.list }}", "template-failed", "a list or map can't be written as text", 1, "use `| join(', ')`"),
-        ("{{ 1 / 0 }}", "template-failed", "can't be rendered: division by zero", 1, None),
-        ("{{ 'a' + 1 }}", "template-failed", "`+` needs two numbers", 1, None),
-        ("{{ 'x' * 3 }}", "template-failed", "`*` needs two numbers", 1, None),
-        ("{{ 'x' | center(9) }}", "template-syntax", "not a template: No filter named 'center'.", 1, None),
+        ("{{ vars.list[7] }}", "template-undefined", "the value has no '7'", (1, 1), None),
+        ("a\n{{ x", "template-syntax", None, (2, 1), None),
+        ("{{ vars.list }}", "template-failed", "a list or map can't be written as text", (1, 1), "use `| join(', ')`"),
+        ("{{ 1 / 0 }}", "template-failed", "can't be rendered: division by zero", (1, 1), None),
+        ("{{ 'a' + 1 }}", "template-failed", "`+` needs two numbers", (1, 1), None),
+        ("{{ 'x' * 3 }}", "template-failed", "`*` needs two numbers", (1, 1), None),
+        ("{{ 'x' | center(9) }}", "template-syntax", "not a template: No filter named 'center'.", (1, 1), None),
     ],
 )
-def test_what_can_t_be_rendered_is_told(source, code, message, line, help):
+def test_what_can_t_be_rendered_is_told(source, code, message, at, help):
     with pytest.raises(TemplateInvalid) as caught:
         rendered(source)
     error = caught.value
-    assert (error.code, error.line, error.help) == (code, line, help)
+    assert (error.code, error.at, error.help) == (code, at, help)
     assert message is None or error.message == message
+
+
+@pytest.mark.parametrize(
+    ("source", "at"),
+    [
+        ("{{ vars.level }} {{ vars.levle }}", (1, 18)),
+        ("a\r\n  {%- if nope %}{% endif %}", (2, 3)),
+        ("\n\n {{- ' ' ~ vars.n }} {% for x in nope %}{% endfor %}", (3, 22)),
+        ("{% for x in vars.list %}\n{{ x }} {{ x.nope }}{% endfor %}", (2, 9)),
+        ("{% raw %}{{ nope }}{% endraw %}{{ nope }}", (1, 32)),
+        ("a\n {{ vars.level\n | upper + 1 }}", (2, 2)),
+        ("{% if true %} a", (1, 1)),
+        ("a {{ foo } }}", (1, 3)),
+        ("a {# x", (1, 3)),
+        ("a {% set x = 1 %}", (1, 3)),
+        ("a {{ 'x' | center(9) }}", (1, 3)),
+    ],
+)
+def test_what_is_wrong_has_the_place_of_its_tag(source, at):
+    with pytest.raises(TemplateInvalid) as caught:
+        rendered(source)
+    assert caught.value.at == at
 
 
 @pytest.mark.parametrize(
