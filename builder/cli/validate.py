@@ -28,7 +28,10 @@ def command(
     var: Variables = None,
     format: Annotated[Format, typer.Option("--format", help="How findings are shown.")] = Format.TEXT,
 ) -> int:
-    """Check specs and show every error with its place. Reads files of the repository only, and runs nothing."""
+    """Check specs and show every error with its place. Runs nothing.
+
+    Paths that you give are read wherever they are; what a spec names never leads outside its repository.
+    """
     from builder.cli.planning import PlanRequest, load_request
     from builder.plan.selection import matching
     from builder.report import diagnostics as report
