@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,24 +123,43 @@ def load_request(request: PlanRequest) -> tuple[Loaded, tuple[str, ...]]:
 
     Raises SpecInvalid, and BuildError when there are no specs.
     """
-    from builder.spec.loader import load
+    from builder.spec.loader import load, load_valid
 
     options: dict[str, Any] = {"environment": request.environment, "variables": request.variables}
     if not request.specs:
         paths = [request.root] if request.root else []
-        try:
-            return load(paths, **options), request.images
-        except SpecInvalid as error:
-            if request.images:
-                # Names are looked for in all specs; a file is looked at for itself
-                error.hint = "for one image whose spec is valid, give its file instead of its name"
-            raise
+        loaded, wrong = load_valid(paths, **options)
+        if wrong:
+            error = SpecInvalid([*wrong, *loaded.warnings], root=loaded.root)
+            error.hint = _files_instead(request.images, loaded, options)
+            raise error
+        return loaded, request.images
     loaded = load(request.specs, **options)
     named = _named_by(request.specs, loaded)
     if not request.images:
         # Images that those stand on were read too; the planner takes them in when they have to be built
         return loaded, () if len(named) == len(loaded.documents) else named
     return load([loaded.root, *request.specs], **options), (*named, *request.images)
+
+
+def _files_instead(images: Sequence[str], loaded: Loaded, options: Mapping[str, Any]) -> str | None:
+    """What to give where only other specs are invalid: names are looked for in all, a file is looked at for itself."""
+    import os
+
+    from builder.plan.selection import matching
+    from builder.spec.loader import load
+
+    try:
+        asked = matching(images, [document.name for document in loaded.documents], option="")
+        files = sorted({loaded.root / document.place.file for document in loaded.documents if document.name in asked})
+        if not files:
+            return None
+        # What they stand on may be what is invalid
+        load(files, **options)
+    except BuildError:
+        return None
+    shown = " ".join(map(os.path.relpath, files[:3])) + (" ..." if len(files) > 3 else "")
+    return f"other specs are invalid: give {shown} instead of {'a name' if len(files) == 1 else 'names'}"
 
 
 def _named_by(specs: Sequence[Path], loaded: Loaded) -> tuple[str, ...]:

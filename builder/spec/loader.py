@@ -19,8 +19,10 @@ from builder.spec.places import Layer, LayeredPlaces
 from builder.spec.project import (
     ProjectConfig,
     find_root,
+    is_project,
     load_project,
     read_text,
+    real,
     spec_files,
 )
 from builder.spec.rules import check_images
@@ -104,11 +106,7 @@ def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, st
     reading.unused -= _declared(project, environment)
     files, misplaced = spec_files(project, paths)
     if not files and not misplaced:
-        raise BuildError(
-            f"there are no specs in {root}",
-            code="no-specs",
-            hint=f"specs are looked for in {', '.join(project.specs)}; `build init` writes a first one",
-        )
+        raise _no_specs(project, paths)
     reading.found |= dict.fromkeys(misplaced)
     for file in files:
         _read(reading, file)
@@ -130,6 +128,26 @@ def _load(paths: Sequence[Path], environment: str | None, given: Mapping[str, st
     documents = tuple(draft.document() for draft in drafts if draft.checked and draft.file not in wrong_files)
     warnings = tuple(sorted(item for item in reading.found if item.severity != "error"))
     return Loaded(root, project, documents, reading.inputs, warnings), errors
+
+
+def _no_specs(project: ProjectConfig, paths: Sequence[Path]) -> BuildError:
+    """What was looked for, and what would be found: `build init` refuses where build.yaml stands."""
+    globs = ", ".join(project.specs)
+    inner = [path for path in paths if real(path) != project.root]
+    if inner:
+        message = f"there are no specs in {', '.join(map(str, inner))}"
+        hint = f"a folder's specs are those of {globs} below {project.root} that it holds, or its own .yaml files"
+        return BuildError(message, code="no-specs", hint=hint)
+    if project.document is None:
+        because = "git's top level is the root" if is_project(project.root) else "the folder itself is the root"
+        message = f"there are no specs in {project.root}: without a build.yaml here or above, {because}"
+        hint = f"specs are looked for in {globs}; `build init` writes a first one, and build.yaml"
+        return BuildError(message, code="no-specs", hint=hint)
+    message = f"there are no specs in {project.root}: no file matches {globs}"
+    if ("specs",) in project.document.keys:
+        hint, where = "change `specs` in build.yaml, or put a spec there", project.document.key_place(("specs",))
+        return BuildError(message, code="no-specs", where=where, hint=hint)
+    return BuildError(message, code="no-specs", hint="put a spec there, or say in build.yaml where they are: `specs`")
 
 
 def _errors(found: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -7,7 +7,7 @@ from builder.cli.app import invoke
 from builder.records.journal import Journal
 from builder.records.store import Store
 from builder.secrets import Redactor
-from tests.unit.cli.projects import FAR, TIDY, make_project, publish_all
+from tests.unit.cli.projects import FAR, TIDY, WEB, make_project, publish_all
 
 
 @pytest.fixture
@@ -122,8 +122,14 @@ def test_an_image_beside_an_invalid_spec_is_asked_for_by_its_file(project, capsy
     (project / "images/bad.yaml").write_text("name: bad\nos: 3\n")
     code, _, err = build(capsys, command, "web")
     assert code == 3
-    assert err.endswith("hint: for one image whose spec is valid, give its file instead of its name\n")
-    assert "give its file" not in build(capsys, command)[2]
+    assert err.endswith("hint: other specs are invalid: give images/web.yaml instead of a name\n")
+    assert "hint: other specs" not in build(capsys, command)[2]
+    # The one that is asked for, or that it stands on, is at fault
+    for name in ("bad", "b*", "ba?"):
+        assert "hint: other specs" not in build(capsys, command, name)[2]
+    (project / "images/web.yaml").write_text("name: web\nos: 3\n")
+    assert "hint: other specs" not in build(capsys, command, "app")[2]
+    (project / "images/web.yaml").write_text(WEB)
     assert build(capsys, "plan", "images/web.yaml")[0] == 0
 
 

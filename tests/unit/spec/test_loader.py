@@ -609,6 +609,40 @@ def test_no_specs_at_all(tmp_path: Path):
     with pytest.raises(BuildError, match="there are no specs") as caught:
         load_all(tmp_path)
     assert caught.value.code == "no-specs"
+    assert caught.value.message.endswith(": no file matches images/*.yaml, images/*.yml")
+    assert caught.value.hint == "put a spec there, or say in build.yaml where they are: `specs`"
+
+
+def test_no_file_where_the_project_says_that_specs_are(tmp_path: Path):
+    put(tmp_path, "build.yaml", "vars: {}\nspecs: [nothing/*.yaml]\n")
+    with pytest.raises(BuildError, match=r"no file matches nothing/\*\.yaml$") as caught:
+        load([tmp_path])
+    assert caught.value.where == Place("build.yaml", 2, 1)
+    assert caught.value.hint == "change `specs` in build.yaml, or put a spec there"
+
+
+def test_a_project_without_a_place_for_specs(tmp_path: Path):
+    put(tmp_path, "build.yaml", "specs: []\n")
+    assert diagnose(tmp_path) == ["build.yaml:1:8 minItems 'specs' must not be empty"]
+
+
+@pytest.mark.parametrize(("git", "because"), [(True, "git's top level is the root"), (False, "the folder itself is")])
+def test_no_specs_and_no_project(tmp_path: Path, git: bool, because: str):
+    if git:
+        (tmp_path / ".git").mkdir()
+    with pytest.raises(BuildError, match="no specs") as caught:
+        load([tmp_path])
+    assert f"without a build.yaml here or above, {because}" in caught.value.message
+    assert "`build init` writes a first one" in (caught.value.hint or "")
+
+
+def test_no_specs_in_a_folder_of_a_project(tmp_path: Path):
+    put(tmp_path, "images/web.yaml", LOCAL)
+    put(tmp_path, "build.yaml", "")
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(BuildError, match=r"^there are no specs in .*/docs$") as caught:
+        load([tmp_path / "docs"])
+    assert "build init" not in (caught.value.hint or "")
 
 
 LISTS = """\
