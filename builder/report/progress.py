@@ -128,10 +128,15 @@ class Running:
         self._images: dict[str, int] = {}
         # Whether images have been made side by side, so that a line has to say whose it is, to the last one
         self.several = False
+        self._dry = False
 
     def hear(self, event: Event) -> str | None:
         """Take an event in; returns the line that it leaves behind, if any."""
         line = permanent_line(event)
+        self._dry = self._dry or isinstance(event, StepWouldRun)
+        if self._dry and isinstance(event, ImageFinished):
+            # Its steps say what would be done: nothing was
+            line = None
         if line is not None and self.several and event.image and not isinstance(event, ImageStarted | ImageFinished):
             line = f"  {event.image}{line[1:]}"
         match event:

@@ -20,6 +20,7 @@ from builder.events import (
     StepOutput,
     StepProgress,
     StepStarted,
+    StepWouldRun,
     Warned,
 )
 from builder.report.progress import JsonLines, Live, Plain, Progress, both, progress_for
@@ -120,6 +121,22 @@ def test_the_live_line_leaves_what_plain_output_leaves(monkeypatch: pytest.Monke
         "  ✗  3  script a.sh  0.4 s",
         "  web 1.0.0 done in 1:20 min: gallery/web/1.0.0",
         "Apply: 1 done, 2 unchanged, 0 failed in 1:20 min.",
+    ]
+
+
+@pytest.mark.parametrize("kind", [Plain, Live])
+def test_a_dry_run_finishes_no_image(kind: type[Plain | Live], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    out = io.StringIO()
+    with kind(out) as listener:
+        listener(ImageStarted(image="web", action="build", steps=1))
+        listener(StepWouldRun(image="web", index=1, title="install nginx", stage="prepare"))
+        listener(ImageFinished(image="web", action="build", version="1.0.0", where=(), seconds=0.0))
+        listener(RunFinished(run="r1", done=1, unchanged=0, failed=0, seconds=0.0, dry_run=True))
+    assert [line.rstrip() for line in out.getvalue().splitlines() if line.strip()] == [
+        "web: build",
+        "  ·  1  install nginx  (would run)",
+        "Dry run: 1 would be done, 0 would fail. Nothing was changed.",
     ]
 
 
