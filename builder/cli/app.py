@@ -38,6 +38,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
 
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 HELP = """Make VM images for Azure from specs in git: a plan in the pull request, apply makes exactly that image."""
 
 
@@ -57,7 +58,7 @@ class LazyGroup(TyperGroup):
 def _load(name: str) -> Command:
     module = next(module for command, module, _ in COMMANDS if command == name)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name)(importlib.import_module(module).command)
+    app.command(name, context_settings=HELP_OPTIONS)(importlib.import_module(module).command)
     return typer.main.get_command(app)
 
 
@@ -71,7 +72,13 @@ def application() -> LazyGroup:
             print(f"build {__version__}")
             raise typer.Exit
 
-    app = typer.Typer(cls=LazyGroup, help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        cls=LazyGroup,
+        help=HELP,
+        context_settings=HELP_OPTIONS,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
 
     @app.callback()
     def options(

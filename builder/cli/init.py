@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,8 @@ def command(
     """Write a first spec with comments, the files that it uses, and build.yaml. Refuses to overwrite anything."""
     from builder.spec.published import read_schema
 
+    if folder.exists() and not folder.is_dir():
+        raise BuildError(f"{folder} is no folder", code="exists", hint="choose another: build init DIR")
     files = {
         "build.yaml": PROJECT,
         "images/web.yaml": SPEC,
@@ -97,7 +100,7 @@ def command(
         ".schemas/image.schema.json": read_schema("image"),
         ".schemas/project.schema.json": read_schema("project"),
     }
-    existing = [name for name in files if (folder / name).exists()]
+    existing = [name for name in files if os.path.lexists(folder / name)]
     if existing:
         raise BuildError(
             f"{folder / existing[0]} exists already, and nothing is overwritten",
@@ -105,12 +108,18 @@ def command(
             hint="choose an empty folder: build init DIR",
         )
     # An existing .gitignore is somebody's: then they know best
-    if not (folder / ".gitignore").exists():
+    if not os.path.lexists(folder / ".gitignore"):
         files[".gitignore"] = IGNORE
     for name, text in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    shown = [name for name in files if not name.startswith(".")]
-    print(f"Wrote {', '.join(shown)}.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BuildError(
+                f"{path} can't be written: {error.strerror}",
+                code="not-written",
+                hint="choose a folder that you may write to: build init DIR",
+            ) from error
+    print("Wrote:", *(f"  {folder / name}" for name in files), sep="\n")
     print(f"Next: build validate{'' if folder == Path() else f' {folder}'}")

@@ -27,6 +27,7 @@ def command(
     from builder.model.version import is_version
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.plan.promotion import promotion
+    from builder.plan.selection import known
     from builder.records.store import Store
     from builder.report.plan_words import Presentation
     from builder.report.progress import progress_for
@@ -36,8 +37,8 @@ def command(
     loaded, _ = load_request(PlanRequest(environment=environment, variables=parse_variables(variables)))
     document = next((found for found in loaded.documents if found.name == image), None)
     if document is None:
-        names = ", ".join(found.name for found in loaded.documents)
-        raise BuildError(f"there is no image {image!r}", code="not-found", hint=f"images are: {names}")
+        names = [found.name for found in loaded.documents]
+        raise BuildError(f"there is no image {image!r}", code="not-found", hint=known(image, names))
     destinations = destinations_of(loaded)
     plan = promotion(document, version, destinations(document.render(NEUTRAL_VERSION)), root=loaded.root)
     print_plan(plan, Presentation(applying=True), "text", target=environment or "")

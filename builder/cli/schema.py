@@ -18,7 +18,9 @@ class SchemaName(StrEnum):
 
 
 def command(
-    name: Annotated[SchemaName, typer.Argument(help="Which one.")] = SchemaName.IMAGE,
+    name: Annotated[
+        SchemaName, typer.Argument(metavar="[SCHEMA]", help=f"Which one: {', '.join(SchemaName)}.")
+    ] = SchemaName.IMAGE,
 ) -> None:
     """Print a published JSON Schema (draft-07).
 

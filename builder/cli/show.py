@@ -42,6 +42,7 @@ def command(
         return ExitCode.DONE
     if style == PlanFormat.MARKDOWN:
         raise BuildError("only plans are shown as Markdown", code="usage", hint="use --format text or json")
+    from builder.plan.selection import known
     from builder.records.store import Store
     from builder.report import shown
     from builder.spec.loader import load_valid
@@ -64,10 +65,11 @@ def command(
     if what in _run_names(store):
         _print(_run(store, what), shown.run_text, style)
         return ExitCode.DONE
+    names = [document.name for document in loaded.documents]
     raise invalid or BuildError(
         f"{what!r} is no image, no run and no saved plan of this project",
         code="not-found",
-        hint="`build show` lists the images and the latest runs",
+        hint=f"{known(what, names)} (`build show` lists images and runs)",
     )
 
 

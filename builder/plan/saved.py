@@ -52,7 +52,7 @@ def refuse_target(path: Path) -> None:
         raise BuildError(
             f"{path} exists already and is not a saved plan, so it isn't overwritten",
             code="exists",
-            hint="give --out a new name, such as build.buildplan, or remove that file",
+            hint="give --out a new name, such as build.buildplan",
         )
 
 

@@ -31,22 +31,27 @@ class PlanOptions:
 def matching(patterns: Sequence[str], names: Sequence[str], *, option: str) -> set[str]:
     """The names that any pattern matches. Raises BuildError (code "no-such-image") for a pattern without a match."""
     found: set[str] = set()
-    known = set(names)
+    exact = set(names)
     for pattern in patterns:
-        if pattern in known:
+        if pattern in exact:
             found.add(pattern)
             continue
         expression = re.compile(translate(pattern))
         matches = {name for name in names if expression.match(name)}
         if not matches:
-            close = difflib.get_close_matches(pattern, names, n=1)
             raise BuildError(
-                f"{option}no image is called {pattern!r}",
-                code="no-such-image",
-                hint=f"did you mean {close[0]!r}?" if close else f"known images: {', '.join(names[:10]) or 'none'}",
+                f"{option}no image is called {pattern!r}", code="no-such-image", hint=known(pattern, names)
             )
         found |= matches
     return found
+
+
+def known(name: str, names: Sequence[str]) -> str:
+    """A hint for who gives a name that no image has: the one that is most like it, else those that there are."""
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known images: {', '.join(names[:10]) or 'none'}{', ...' if len(names) > 10 else ''}"
 
 
 def selected(options: PlanOptions, names: Sequence[str]) -> tuple[set[str], set[str], set[str]]:

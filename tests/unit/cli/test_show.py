@@ -137,6 +137,8 @@ def test_an_image_beside_an_invalid_spec_is_asked_for_by_its_file(project, capsy
     ("arguments", "message"),
     [
         (["nothing"], "'nothing' is no image, no run and no saved plan"),
+        (["nothing"], "hint: known images: app, web (`build show` lists images and runs)\n"),
+        (["wbe"], "hint: did you mean 'web'? (`build show` lists"),
         (["build.yaml"], "is not a saved plan"),
         (["web", "--format", "markdown"], "only plans are shown as Markdown"),
     ],

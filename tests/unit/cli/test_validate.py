@@ -141,7 +141,10 @@ def test_schemas(run: Run):
 def test_the_first_spec_is_valid(run: Run, tmp_path: Path):
     code, output, _ = run("init", "first")
     assert code == 0
-    assert "Next: build validate first" in output
+    wrote = sorted(f"  {path.relative_to(tmp_path)}" for path in (tmp_path / "first").rglob("*") if path.is_file())
+    assert sorted(output.splitlines()[1:-1]) == wrote
+    assert output.splitlines()[0] == "Wrote:"
+    assert output.splitlines()[-1] == "Next: build validate first"
     assert run("validate", "first")[0] == 0
     assert run("validate", "first", "--env", "prod", "--var", "timezone=Asia/Tokyo")[0] == 0
     (document,) = load([tmp_path / "first"]).documents
@@ -155,6 +158,21 @@ def test_init_overwrites_nothing(run: Run, tmp_path: Path):
     assert code == 1
     assert "error[exists]" in errors
     assert [path.name for path in (tmp_path / "first").rglob("*") if path.is_file()] == ["web.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("file", "error[exists]: file is no folder\n  hint: choose another: build init DIR\n"),
+        ("file/in", "error[not-written]: file/in/build.yaml can't be written: "),
+    ],
+)
+def test_init_where_no_folder_can_be(run: Run, tmp_path: Path, folder: str, message: str):
+    put(tmp_path, "file", "mine")
+    code, output, errors = run("init", folder)
+    assert (code, output) == (1, "")
+    assert errors.startswith(message)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_init_leaves_a_gitignore_alone(run: Run, tmp_path: Path):
@@ -171,6 +189,14 @@ def test_help_lists_every_command_without_importing_it(run: Run, monkeypatch: py
     for name, _, line in COMMANDS:
         assert f"  {name} " in output
         assert line.split(" ")[0] in output
+
+
+def test_help_is_short_too(run: Run):
+    for command in ([], *([name] for name, _, _ in COMMANDS)):
+        assert run(*command, "-h") == run(*command, "--help")
+        assert run(*command, "-h")[0] == 0
+    assert "Usage: build schema [OPTIONS] [SCHEMA]\n" in run("schema", "-h")[1]
+    assert "image, project, plan, manifest" in run("schema", "-h")[1]
 
 
 def test_version(run: Run):
