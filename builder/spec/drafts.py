@@ -67,6 +67,8 @@ class Draft:
             # What misses something only because it was left out as invalid is not worth a word
             beside = {self._place(part) for path in removed for part in _around(path)}
             each = [[*more, *check_image(spec)] for spec, more in built]
+            # A step that holds nothing is told so once
+            beside |= {item.place for item in diagnostics if item.code == "type" and item.message.endswith("nothing")}
             diagnostics += [item for item in each[0] if item.place not in beside and all(item in one for one in each)]
         if len(built) == 1 and ("name",) not in removed:
             self.checked = built[0][0]
@@ -119,7 +121,7 @@ class Draft:
         found: list[tuple[KeyPath, Diagnostic]] = []
 
         def part(keys: list[str], image: Mapping[str, Json] | None) -> dict[str, Json]:
-            names = dict(self.names) if image is None else {**self.names, "image": Scope("image", image)}
+            names = dict(self.names) if image is None else {**self.names, "image": _image_scope(image)}
             rendering = Rendering(names, self.budget)
             here = [key for key in keys if key in self.templated]
             made = {key: rendering.of(self.value[key], (key,), schema.get(key)) for key in here}
@@ -150,7 +152,7 @@ class Draft:
         """Give every `template` step its content. A file that isn't there is for the rules to tell."""
         found = []
         image = {"name": value["name"], "version": version, "os": value["os"]}
-        names = {**self.names, "image": Scope("image", image)}
+        names = {**self.names, "image": _image_scope(image)}
         folder = (self.root / self.file).parent
         for step in value.get("prepare", ()):
             values = step.get("template") if step else None
@@ -177,6 +179,11 @@ class Draft:
         while path and path not in self.places:
             path = path[:-1]
         return self.places[path] if path in self.places else self.places.key(())
+
+
+def _image_scope(image: Mapping[str, Json]) -> Scope:
+    system = image.get("os")
+    return Scope("image", {**image, "os": Scope("image.os", system)} if isinstance(system, dict) else image)
 
 
 def _around(path: KeyPath) -> tuple[KeyPath, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+RELATIVE = "paths are relative to the spec's folder"
+
 
 class FileInvalid(Exception):
     """A name that doesn't lead to a file of the repository."""
@@ -29,7 +31,7 @@ def repository_path(folder: Path, name: str, root: Path, *, folders: bool = Fals
     if not resolved.is_relative_to(root):
         raise FileInvalid("path-outside", f"'{name}' leads out of the project", "copy the file into the repository")
     if not resolved.exists():
-        raise FileInvalid("file-missing", f"'{name}' does not exist", _near(folder / name))
+        raise FileInvalid("file-missing", f"'{name}' does not exist", _near(folder, name, root, folders=folders))
     if resolved.is_dir() and not folders:
         raise FileInvalid("file-missing", f"'{name}' is a folder; a file is needed")
     if not resolved.is_file() and not resolved.is_dir():
@@ -37,13 +39,28 @@ def repository_path(folder: Path, name: str, root: Path, *, folders: bool = Fals
     return resolved
 
 
-def _near(path: Path) -> str | None:
-    """A file beside the missing one with a similar name."""
+def _near(folder: Path, name: str, root: Path, *, folders: bool) -> str:
+    """What to do about a missing file: a path whose parts are similar, if one leads to a file of the project."""
+    found, parts = Path(), Path(name).parts
+    for part in parts:
+        chosen = _similar(folder / found, part)
+        # Names of what lies outside are nobody's business
+        if chosen is None or not Path(os.path.realpath(folder / found / chosen)).is_relative_to(root):
+            return RELATIVE
+        found /= chosen
+    return f"did you mean '{found}'?" if folders or (folder / found).is_file() else RELATIVE
+
+
+def _similar(folder: Path, name: str) -> str | None:
+    """The entry of a folder that a name means: itself, else one that differs in case, else a similar one."""
     import difflib
 
+    if (folder / name).exists():
+        return name
     try:
-        names = [item.name for item in path.parent.iterdir()]
+        names = sorted(item.name for item in folder.iterdir() if item.exists())
     except OSError:
-        return "paths are relative to the spec's folder"
-    close = difflib.get_close_matches(path.name, names, 1)
-    return f"did you mean '{close[0]}'?" if close else "paths are relative to the spec's folder"
+        return None
+    folded = {item.lower(): item for item in names}
+    close = difflib.get_close_matches(name.lower(), folded, 1)
+    return folded[close[0]] if close else None

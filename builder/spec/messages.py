@@ -127,14 +127,17 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
     choices = _choices(error)
     if choices and "string" not in wanted and isinstance(value, str | None):
         return _type_of_choice(path, error, message, choices)
+    meant = _with_its_key(path, value) if "object" in wanted and "string" not in wanted else None
+    if meant is not None:
+        return Problem(path, "type", message, f"write {flow(meant)}", instead=meant)
     if value is None:
-        empty = {"object": "{}", "array": "[]"}
-        found = next((empty[name] for name in wanted if name in empty), None)
-        help = f"write {found}, or remove the key" if found else "write a value, or remove the key"
+        help = f"write {_least(path, wanted, error)}, or remove the key"
     elif "string" in wanted and isinstance(value, int | float):
         # The loader makes the help of the number as it is written
-        format = _schema(error).get("format", "")
-        help = format if format in AS_WRITTEN else QUOTE_IT
+        schema = _schema(error)
+        format, allowed = schema.get("format", ""), schema.get(ALLOWED)
+        fits = allowed is None or re.search(schema["pattern"], str(value))
+        help = format if format in AS_WRITTEN else QUOTE_IT if fits else allowed
     elif "array" in wanted and _items_are_choices(error) and isinstance(value, dict | str):
         help = f"start each {'step' if path[-1:] == ('prepare',) else 'item'} with `- `"
     elif "array" in wanted and isinstance(value, str):
@@ -148,6 +151,36 @@ def _type(path: KeyPath, error: ValidationError) -> Problem:
         meant = {needed: value}
         return Problem(path, "type", message, f"write {flow(meant)}", instead=meant)
     return Problem(path, "type", message, help)
+
+
+# The key of a map for what is often written in place of the map, by the map's own key, and what that is
+_KEY_OF_VALUE: Mapping[str, tuple[str, type]] = {
+    "packages": ("install", str),
+    "services": ("enable", str),
+    "retain": ("versions", int),
+}
+
+
+def _with_its_key(path: KeyPath, value: Json) -> Json:
+    """The map that was meant by a value in its place: `{install: [nginx]}` by `nginx`; None if nobody knows."""
+    key, kind = _KEY_OF_VALUE.get(str(path[-1]) if path else "", ("", str))
+    items = value if isinstance(value, list) else [value]
+    if not key or not items or not all(isinstance(item, kind) and not isinstance(item, bool) for item in items):
+        return None
+    return {key: items} if kind is str else {key: value} if value is items[0] and value > 0 else None
+
+
+def _least(path: KeyPath, wanted: list[str], error: ValidationError) -> str:
+    """The least that can be written where nothing is."""
+    schema = _schema(error)
+    key, _ = _KEY_OF_VALUE.get(str(path[-1]) if path else "", ("", str))
+    if schema.get("examples") and ("minProperties" in schema or "minItems" in schema):
+        return flow(schema["examples"][0])
+    if key:
+        return f"{{{key}: [{_ANYTHING}]}}"
+    if "array" in wanted and "minItems" in schema:
+        return "a list"
+    return next(({"object": "{}", "array": "[]"}[name] for name in wanted if name in ("object", "array")), "a value")
 
 
 def _type_of_choice(path: KeyPath, error: ValidationError, message: str, choices: list[str]) -> Problem:
@@ -214,7 +247,11 @@ def _unknown_key(path: KeyPath, error: ValidationError) -> Problem:
 
 def _missing_key(path: KeyPath, error: ValidationError) -> Problem:
     where = f" in {_named(path)}" if path else ""
-    key = _rule(error)
+    key, value = _rule(error), _instance(error)
+    if set(value) & set(_schema(error).get("items", {}).get("properties", ())):
+        # One item of a list, in place of the list
+        message = f"{_named(path)} must be a list, not a map"
+        return Problem(path, "type", message, "start each item with `- `", instead=[value])
     wanted = _schema(error).get("properties", {}).get(key, {})
     examples = wanted.get("examples") or wanted.get("enum")
     help = f"for example `{key}: {flow(examples[0])}`" if examples else None

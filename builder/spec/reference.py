@@ -23,11 +23,12 @@ One YAML document describes one image. This page lists every key; it is generate
 Duplicate keys, tags and merge keys (`<<`) are errors; anchors and aliases may be used. A choice is a map with one key,
 such as `source: {bootstrap: {}}`.
 
-**Templates.** Every value may use Jinja2, rendered after the YAML was read: `{{ vars.x }}`, `{{ environment }}`,
-`{{ matrix.x }}`, `{{ image.name }}`, `{{ image.version }}`, `{{ image.os.release }}`. Templates have values, filters,
-`if` and `for`; an unknown name is an error. The name of an image can't use `image`. Later origins of a variable win:
-`vars` in build.yaml, `vars` in the spec, the environment (`--env`), `--var name=value`. A list or map of a variable
-stays one where it is the whole value: `install: "{{ vars.packages }}"`.
+**Templates.** Every value may use Jinja2, rendered after the YAML was read: `{{ vars.x }}`, `{{ environment }}`
+(the name given by `--env`; empty without), `{{ matrix.x }}`, `{{ image.name }}`, `{{ image.version }}`,
+`{{ image.os.release }}`. Templates have values, filters, `if` and `for`; an unknown name is an error. The name of an
+image can't use `image`. Later origins of a variable win: `vars` in build.yaml, `vars` in the spec, the environment
+(`--env`), `--var name=value`. A list or map of a variable stays one where it is the whole value:
+`install: "{{ vars.packages }}"`.
 
 **Sizes and times.** A size is a whole number with its unit: `512MiB`, `30GiB`, `1TiB`. A length of time is hours,
 minutes and seconds, `1h30m`, `10m`, `90s`, or a plain number, which is seconds: `timeout: 300` is five minutes.

@@ -48,7 +48,10 @@ class CheckedSchema:
         found = [problem_of(error) for error in self.validator.iter_errors(value)]
         # A value of the wrong type breaks other rules too, but that says nothing more
         wrong = {problem.path for problem in found if problem.code == "type"}
-        return [problem for problem in found if problem.code == "type" or problem.at_key or problem.path not in wrong]
+        found = [problem for problem in found if problem.code == "type" or problem.at_key or problem.path not in wrong]
+        # The keys of a map that should be a list are those of its item
+        lists = {problem.path for problem in found if isinstance(problem.instead, list)}
+        return [problem for problem in found if problem.path[:-1] not in lists] if lists else found
 
     def part(self, *keys: str) -> CheckedSchema:
         """The schema of a property (of a property ...), as one of its own."""

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 ALLOWED = "templates have values, filters, `if` and `for`"
 # Between an undefined name's message and its help, which jinja2 carries as one text
 HELP_FOLLOWS = "\0"
+# What to do about jinja2's own findings; the first that fits counts
+_SYNTAX = (
+    ("No (filter|test) named", None),
+    ("comment", "`{#` begins a comment; for the characters themselves write {{ '{#' }}"),
+    ("tag", ALLOWED),
+    ("", "write {{ name }}; for the characters themselves write {{ '{{' }}"),
+)
 _TAGS = ("{{", "{%", "{#")
 _LINE_BREAK = re.compile("\r\n|\r|\n")
 
@@ -59,7 +66,9 @@ def told() -> Iterator[None]:
     try:
         yield
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateInvalid("template-syntax", f"not a template: {error.message}", character=error.lineno) from error
+        message = f"not a template: {error.message}"
+        help = next((text for pattern, text in _SYNTAX if re.search(pattern, message)), None)
+        raise TemplateInvalid("template-syntax", message, character=error.lineno, help=help) from error
     except jinja2.UndefinedError as error:
         message, _, help = str(error.message).partition(HELP_FOLLOWS)
         raise TemplateInvalid(

@@ -15,6 +15,8 @@ BOOTSTRAP = {
     "debian": {"11": "bullseye", "12": "bookworm", "13": "trixie"},
     "ubuntu": {"20.04": "focal", "22.04": "jammy", "24.04": "noble"},
 }
+# Sources that are made or found on this host
+FILE_SOURCES = ("file", "bootstrap")
 WINDOWS_STEPS = ("windowsFeatures", "windowsUpdates", "registry")
 LICENCES = {
     "Windows_Client": "windows",
@@ -32,7 +34,11 @@ def local_machine(image: ImageSpec) -> Iterator[Diagnostic]:
         return
     if image.os.family != "linux":
         message = "the local machine makes Linux images only"
-        yield finding(image, ("os", "family"), "machine", message, "write `machine: {azure: {}}`")
+        help = "write `machine: {azure: {}}`"
+        if image.source.kind in FILE_SOURCES:
+            # The azure machine would refuse those
+            help = f"`{image.source.kind}` is for Linux only: start from marketplace, or another image in Azure"
+        yield finding(image, ("os", "family"), "machine", message, help)
     if image.source.kind not in LOCAL_SOURCES:
         message = f"the local machine can't start from `{image.source.kind}`: it would need Azure"
         help = f"start from {', '.join(sorted(LOCAL_SOURCES))}, or write `machine: {{azure: {{}}}}`"
@@ -41,7 +47,7 @@ def local_machine(image: ImageSpec) -> Iterator[Diagnostic]:
 
 def azure_machine(image: ImageSpec) -> Iterator[Diagnostic]:
     """A build VM starts from what Azure has: a file of this host would first have to be uploaded."""
-    if image.machine.kind == "azure" and image.source.kind in ("file", "bootstrap"):
+    if image.machine.kind == "azure" and image.source.kind in FILE_SOURCES:
         message = f"the azure machine can't start from `{image.source.kind}`"
         help = "write `machine: {local: {}}`; a disk that is prepared here can be published to Azure"
         yield finding(image, image.source.path, "machine", message, help)
@@ -49,7 +55,7 @@ def azure_machine(image: ImageSpec) -> Iterator[Diagnostic]:
 
 def bootstrap_release(image: ImageSpec) -> Iterator[Diagnostic]:
     """Bootstrap knows what a bootable disk needs for some distributions' releases."""
-    if image.source.kind != "bootstrap":
+    if image.source.kind != "bootstrap" or image.os.family != "linux":
         return
     releases = BOOTSTRAP.get(image.os.distribution or "")
     if releases is None:

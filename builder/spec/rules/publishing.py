@@ -39,7 +39,8 @@ def version_parts(image: ImageSpec) -> Iterator[Diagnostic]:
     for part in image.publish.version.split("."):
         if part.isdigit() and (int(part) > LARGEST_PART or part != str(int(part))):
             path = ("publish", "version")
-            help = "a date fits: 20260131" if int(part) > LARGEST_PART else f"write {int(part)}"
+            plain = ".".join(str(int(one)) if one.isdigit() else one for one in image.publish.version.split("."))
+            help = "a date fits: 20260131" if int(part) > LARGEST_PART else f"write {plain}"
             what = "larger than 2,147,483,647" if int(part) > LARGEST_PART else "written with leading zeros"
             yield finding(image, path, "version", f"'{part}' is {what}", help)
 

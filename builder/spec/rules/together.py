@@ -42,7 +42,9 @@ def known_bases(images: Sequence[ImageSpec], others: Collection[str] = ()) -> It
         base = by_name.get(name)
         if base is None:
             meant = guess(name, names, taken=(image.name,))
-            help = f"did you mean '{meant}'?" if meant else "images are: " + ", ".join(names[:10])
+            rest = [other for other in names if other != image.name]
+            known = "images are: " + ", ".join(rest[:10]) if rest else "there is no other image in this project"
+            help = f"did you mean '{meant}'?" if meant else known
             yield finding(image, (*image.source.path, "name"), "unknown-image", f"there is no image '{name}'", help)
         elif base.state == "retired":
             yield finding(image, (*image.source.path, "name"), "retired-base", f"image '{name}' is retired")

@@ -296,8 +296,10 @@ def test_a_variable_that_nothing_uses_is_refused(tmp_path: Path):
     [
         (LOCAL + 'prepare:\n- run: "echo {{ vars.level }}"', ["5:14 template-undefined vars has no 'level'"]),
         (LOCAL + 'prepare:\n- run: "echo {{ vars.title }}"', ["5:14 template-undefined vars has no 'title'"]),
-        (LOCAL + 'prepare:\n- run: "{{ x"', ["5:9 template-syntax not a template: unexpected end of template, expected 'end of print statement'."]),
+        (LOCAL + 'prepare:\n- run: "{{ x"', ["5:9 template-syntax not a template: unexpected end of template, expected 'end of print statement'. | write {{ name }}; for the characters themselves write {{ '{{' }}"]),
         (LOCAL.replace("name: web", 'name: "{{ image.version }}"'), ["1:8 template-undefined there is no 'image' here | names are: vars, environment, matrix, image"]),
+        (LOCAL + "prepare:\n- run: '{{ image.os.relese }}'", ["5:9 template-undefined image.os has no 'relese' | did you mean 'release'?"]),
+        (LOCAL + "prepare:\n- run: 'a{#b'", ["5:10 template-syntax not a template: Missing end of comment tag | `{#` begins a comment; for the characters themselves write {{ '{#' }}"]),
         (LOCAL + 'vars: {a: "{{ vars.b }}", b: 1}', ["4:12 template-undefined vars has no 'b' | 'b' is set after it: a variable can use those that are set before it"]),
         (LOCAL + 'vars: {n: x}\nmachine: {local: {cpus: "{{ vars.n }}"}}', ["5:25 type 'cpus' must be a whole number, not text"]),
         (LOCAL + 'vars: {n: x}\ntags: {a: "{{ vars.n }}"}\ndescripton: "{{ vars.n }}"', ["6:1 unknown-key unknown key 'descripton' | did you mean 'description'?"]),

@@ -9,6 +9,7 @@ import pytest
 from builder.azure.tags import PREFIX
 from builder.errors import SpecInvalid
 from builder.model.spec import ImageSpec
+from builder.spec.files import RELATIVE
 from builder.spec.loader import drafts_of, load
 from builder.spec.project import load_project
 from builder.spec.rules import IMAGE_RULES, PROJECT_RULES
@@ -48,7 +49,9 @@ FINDINGS = [
     ),
     (
         LOCAL.replace("linux", "windows"),
-        ["windows: machine the local machine makes Linux images only | write `machine: {azure: {}}`"],
+        [
+            "windows: machine the local machine makes Linux images only | `bootstrap` is for Linux only: start from marketplace, or another image in Azure"
+        ],
     ),
     (
         LOCAL + "machine: {azure: {}}\n",
@@ -350,7 +353,7 @@ FINDINGS = [
         LOCAL + 'publish: {version: "202607161345.1.x"}\n',
         ["\"202607161345.1.x\": version '202607161345' is larger than 2,147,483,647 | a date fits: 20260131"],
     ),
-    (LOCAL + "publish: {version: 1.04.x}\n", ["1.04.x: version '04' is written with leading zeros | write 4"]),
+    (LOCAL + "publish: {version: 1.04.x}\n", ["1.04.x: version '04' is written with leading zeros | write 1.4.x"]),
     (
         LOCAL + "tags: {Team: a, team: b, microsoft-x: c}\n",
         [
@@ -536,11 +539,46 @@ def test_a_base_must_exist(tmp_path: Path):
     ]
 
 
+def test_a_base_s_version_is_told_what_it_can_be(tmp_path: Path):
+    assert many(tmp_path, image("base"), image("web", source="{image: {name: base, version: 1.2}}")) == [
+        "images/1.yaml:3:39 type 'version' must be text, not a number | write latest, or three numbers such as 1.2.0"
+    ]
+
+
+def test_an_image_that_is_alone_has_no_base(tmp_path: Path):
+    assert many(tmp_path, image("web", source="{image: wbe}")) == [
+        "images/0.yaml:3:17 unknown-image there is no image 'wbe' | there is no other image in this project"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "help"),
+    [
+        ("scripts/tdy.sh", "did you mean 'scripts/tidy.sh'?"),
+        ("Scripts/tidy.sh", "did you mean 'scripts/tidy.sh'?"),
+        ("scripts/TIDY.sh", "did you mean 'scripts/tidy.sh'?"),
+        ("../images/scripts/tdy.sh", "did you mean '../images/scripts/tidy.sh'?"),
+        # A link that leads nowhere is not what was meant, nor is a folder, nor what lies outside
+        ("scripts/dangling.sh", RELATIVE),
+        ("scrpts", RELATIVE),
+        ("otside/secret.sh", RELATIVE),
+    ],
+)
+def test_a_missing_file_s_likely_name_is_its_whole_path(tmp_path: Path, name: str, help: str):
+    root = tmp_path / "project"
+    put(root, "images/scripts/tidy.sh", "#!/bin/sh\n")
+    put(tmp_path, "outside/secret.sh", "#!/bin/sh\n")
+    (root / "images/scripts/dangling.sh").symlink_to("gone")
+    (root / "images/outside").symlink_to(tmp_path / "outside")
+    (line,) = diagnose(root, LOCAL + step(f"script: {{path: {name}}}"))
+    assert line.endswith(f" does not exist | {help}")
+
+
 def test_a_base_is_looked_for_in_the_whole_project(tmp_path: Path):
     """Also where only one spec is asked about: what is near, and what there is."""
     put(tmp_path, "build.yaml", "")
     put(tmp_path, "images/base.yaml", image("base"))
-    for name, help in (("bse", "did you mean 'base'?"), ("zz", "images are: base, web")):
+    for name, help in (("bse", "did you mean 'base'?"), ("zz", "images are: base")):
         put(tmp_path, "images/web.yaml", image("web", source=f"{{image: {name}}}"))
         with pytest.raises(SpecInvalid) as caught:
             load([tmp_path / "images/web.yaml"])

@@ -7,7 +7,23 @@ import pytest
 from tests.unit.spec.projects import AZURE, LOCAL, diagnose
 
 # What an author might write, and what is said about it: the place, the code, the message and the help
+NOTHING = "must be a map, not nothing"
 MESSAGES = [
+    (f"{LOCAL}prepare:\n- packages:", f"5:3 type 'packages' {NOTHING} | write {{install: [...]}}, or remove the key"),
+    (f"{LOCAL}prepare:\n- packages: nginx", "5:13 type 'packages' must be a map, not text | write {install: [nginx]}"),
+    (f"{LOCAL}prepare:\n- packages: [a]", "5:13 type 'packages' must be a map, not a list | write {install: [a]}"),
+    (f"{LOCAL}prepare:\n- services: [a]", "5:13 type 'services' must be a map, not a list | write {enable: [a]}"),
+    (f"{LOCAL}publish: {{retain: 5}}", "4:19 type 'retain' must be a map, not a number | write {versions: 5}"),
+    (f"{LOCAL}publish: {{retain: }}", f"4:11 type 'retain' {NOTHING} | write {{versions: 5}}, or remove the key"),
+    (
+        f"{LOCAL}prepare:\n- files: {{path: /etc/x, content: a}}",
+        "5:10 type 'files' must be a list, not a map | start each item with `- `",
+    ),
+    (
+        f"{LOCAL}prepare:\n- users: {{name: app}}",
+        "5:10 type 'users' must be a list, not a map | start each item with `- `",
+    ),
+    (f"{LOCAL}Prepare: []", "4:1 unknown-key unknown key 'Prepare' | did you mean 'prepare'?"),
     ("{name: web", "1:1 yaml-syntax this { is never closed"),
     ("", "1:1 type the spec is empty | `build init` writes a spec to start from"),
     ("- a", "1:1 type the spec must be a map of keys and values | `build init` writes a spec to start from"),
@@ -223,7 +239,7 @@ prepaer:
         "3:1 unknown-key unknown key 'sorce' | did you mean 'source'?",
         "4:3 unknown-key unknown key 'marketplce' | did you mean 'marketplace'?",
         "4:53 unknown-key unknown key 'skku' | did you mean 'sku'?",
-        "4:77 type 'version' must be text, not a number | write \"12\"",
+        "4:77 type 'version' must be text, not a number | write latest, or numbers with dots such as 12.20240101.1",
         "5:1 unknown-key unknown key 'prepaer' | did you mean 'prepare'?",
         "6:5 unknown-key unknown key 'pakages' | did you mean 'packages'?",
         "6:15 unknown-key unknown key 'instal' | did you mean 'install'?",

@@ -18,6 +18,9 @@ NAMES = {
 }
 
 
+LITERAL = "write {{ name }}; for the characters themselves write {{ '{{' }}"
+
+
 def rendered(source: str) -> str:
     return render(source, NAMES, Budget())
 
@@ -66,7 +69,7 @@ def test_templates_render(source, text):
             "names are: vars, environment, matrix, image",
         ),
         ("{{ vars.list[7] }}", "template-undefined", "the value has no '7'", (1, 1), None),
-        ("a\n{{ x", "template-syntax", None, (2, 1), None),
+        ("a\n{{ x", "template-syntax", None, (2, 1), LITERAL),
         ("{{ vars.list }}", "template-failed", "a list or map can't be written as text", (1, 1), "use `| join(', ')`"),
         ("{{ 1 / 0 }}", "template-failed", "can't be rendered: division by zero", (1, 1), None),
         ("{{ 'a' + 1 }}", "template-failed", "`+` needs two numbers", (1, 1), None),
