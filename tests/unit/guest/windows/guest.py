@@ -22,7 +22,7 @@ def told(answer: dict[str, Any], longest: int = 2000, piece: int = 7) -> str:
     """A result as templates/result.ps1 writes it; in shorter pieces, so that there are some."""
     text, word = json.dumps(answer, separators=(",", ":")).replace(" ", r"\u0020"), "result"
     if len(text) > longest:
-        text, word = base64.b64encode(gzip.compress(text.encode("ascii"))).decode("ascii"), "packed"
+        text, word = base64.b64encode(gzip.compress(text.encode("ascii"), mtime=0)).decode("ascii"), "packed"
     return "\n".join(f"build: {word} {text[at : at + piece]}" for at in range(0, len(text), piece))
 
 
