@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from builder.errors import Place
 from builder.model.spec import KeyPath
-from builder.spec.yaml_text import Document, Position
+from builder.spec.document import Document, Position
 
 # A key of the full form, by the written path of its parent, to what is written: nothing, where a short form leaves it
 # out (`run: text` is `run: {command: text}`); another key, where it was misspelt; another index, after an item left out

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from builder.errors import Diagnostic, Place, SpecInvalid
 from builder.model.canonical import Json
+from builder.spec.document import Document
 from builder.spec.messages import Problem
 from builder.spec.schema import guess, load_schema
 from builder.spec.templating import is_templated
 from builder.spec.units import seconds_of
 from builder.spec.values import AS_WRITTEN, QUOTE_IT
-from builder.spec.yaml_text import LARGEST_TEXT, Document, YamlInvalid, parse
+from builder.spec.yaml_text import LARGEST_TEXT, YamlInvalid, parse
 
 PROJECT_FILE = "build.yaml"
 DEFAULT_SPECS = ("images/*.yaml", "images/*.yml")

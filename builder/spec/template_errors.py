@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from builder.spec.yaml_text import Position, position_of
+from builder.spec.document import Position, position_of
 
 if TYPE_CHECKING:
     from jinja2.lexer import Lexer

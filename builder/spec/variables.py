@@ -9,12 +9,13 @@ from itertools import product
 from builder.errors import Diagnostic
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
+from builder.spec.document import Document
 from builder.spec.project import ProjectConfig
 from builder.spec.schema import Schema
 from builder.spec.scope import Scope
 from builder.spec.template_errors import TemplateInvalid
 from builder.spec.templating import Budget, collection, is_templated, render
-from builder.spec.yaml_text import Document, plain
+from builder.spec.yaml_text import plain
 
 MOST_COMBINATIONS = 256
 

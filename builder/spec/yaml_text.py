@@ -9,14 +9,13 @@ refused. Keys are always text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import Diagnostic, Place
 from builder.model.canonical import Json
 from builder.model.spec import KeyPath
+from builder.spec.document import LINE_BREAK, Document, Position, position_of
 
 if TYPE_CHECKING:
     import yaml
@@ -34,68 +33,9 @@ _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 )
 # Longer digits are identifiers, not amounts, and would lose precision in JSON
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})")
-_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
-
-
-# A line and a column, both from 1: a plain tuple, because there is one for every node of every spec
-Position = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Document:
-    """A parsed YAML text.
-
-    `places` has the position of every value by its path, `keys` that of every mapping key by the path of its value.
-    A block collection under a key stands where its key does: that is where a reader looks for it. `written` is the
-    text of scalars that are not text (numbers, booleans, null), so that a message can quote them as written.
-    `problems` are findings that left a value to work with, such as duplicate keys (the first one counts).
-    `text` is what was parsed.
-    """
-
-    file: str
-    value: Json
-    places: Mapping[KeyPath, Position] = field(default_factory=dict)
-    keys: Mapping[KeyPath, Position] = field(default_factory=dict)
-    written: Mapping[KeyPath, str] = field(default_factory=dict)
-    problems: tuple[Diagnostic, ...] = ()
-    text: str = ""
-
-    def place(self, path: KeyPath) -> Place:
-        """Where a node stands, or its nearest ancestor that does."""
-        while path not in self.places and path:
-            path = path[:-1]
-        return Place(self.file, *self.places.get(path, (1, 1)))
-
-    def place_inside(self, path: KeyPath, at: Position | None) -> Place:
-        """Where a part of a text stands, by its line and column within the text.
-
-        Where the file has the text written in another way (folded, with escapes), the place of the text itself.
-        """
-        start, value = self.place(path), self.value
-        if at is None or path not in self.places:
-            return start
-        for key in path:
-            value = value[key]
-        written = _LINE_BREAK.split(self.text)
-        first = written[start.line - 1][start.column - 1 :]
-        lines = value.split("\n")
-        if first.startswith("|"):
-            index = start.line + at[0] - 1
-            line, content = written[index] if index < len(written) else "", lines[at[0] - 1]
-            indent = line.removesuffix(content)
-            return Place(self.file, index + 1, len(indent) + at[1]) if indent.strip(" ") == "" else start
-        quote = first[:1] if first[:1] in ("'", '"') else ""
-        if len(lines) == 1 and first.startswith(quote + value + quote):
-            return Place(self.file, start.line, start.column + len(quote) + at[1] - 1)
-        return start
-
-    def key_place(self, path: KeyPath) -> Place:
-        """Where the key of a mapping's entry stands; for an item of a list, the place of the item."""
-        found = self.keys.get(path)
-        return Place(self.file, *found) if found else self.place(path)
 
 
 class YamlInvalid(Exception):
@@ -192,12 +132,6 @@ def parse(data: bytes | str, file: str, *, make: type[Any] | None = None) -> Doc
     return Document(file, value, reader.places, reader.keys, reader.written, tuple(reader.problems), text)
 
 
-def position_of(text: str, index: int) -> Position:
-    """The line and column of a character."""
-    lines = _LINE_BREAK.split(text[:index])
-    return len(lines), len(lines[-1]) + 1
-
-
 def _invalid(file: str, refused: _Refused) -> YamlInvalid:
     return YamlInvalid(Diagnostic(Place(file, *refused.at), refused.code, refused.message, refused.help))
 
@@ -259,7 +193,7 @@ def _unclosed(text: str, error: yaml.MarkedYAMLError, make: type[Any]) -> _Refus
     mark = error.problem_mark
     if mark is None or "node content" not in (error.problem or ""):
         return None
-    if "".join(_LINE_BREAK.split(text)[mark.line :])[mark.column :].strip():
+    if "".join(LINE_BREAK.split(text)[mark.line :])[mark.column :].strip():
         return None
     scanner = make(text)
     opened: list[yaml.Token] = []
@@ -275,14 +209,14 @@ def _unclosed(text: str, error: yaml.MarkedYAMLError, make: type[Any]) -> _Refus
     if not opened:
         return None
     start = opened[-1].start_mark
-    bracket = _LINE_BREAK.split(text)[start.line][start.column]
+    bracket = LINE_BREAK.split(text)[start.line][start.column]
     return _Refused("yaml-syntax", f"this {bracket} is never closed", (start.line + 1, start.column + 1))
 
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> _Refused:
     problem = error.problem or "not YAML"
     mark, opened = error.problem_mark or error.context_mark, error.context_mark
-    lines = [*_LINE_BREAK.split(text), ""]
+    lines = [*LINE_BREAK.split(text), ""]
     line, column = at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     rest = "".join([lines[line - 1][column - 1 :], *lines[line:]])
     # What is open is shown where it opens: where the text ends says nothing

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.spec.document import Document
 from builder.spec.yaml_text import (
     DEEPEST,
     LARGEST_TEXT,
     MOST_NODES,
-    Document,
     YamlInvalid,
     composer,
     parse,
