@@ -161,20 +161,32 @@ _PROBES: tuple[Callable[[bytes], Content | None], ...] = (_luks, _ntfs, _lvm, _s
 
 @dataclass(frozen=True)
 class _Tool:
-    """How a filesystem is made: the command with its UUID, and the option and greatest length of its label."""
+    """How a filesystem is made: the command with its UUID, and the option and greatest length of its label.
+
+    `alone` when the program must not see this host's other disks.
+    """
 
     package: str
     command: tuple[str, ...]
     label_option: str
     longest_label: int
+    alone: bool = False
 
 
 # A new layer reads as zeros, so that nothing needs to be discarded first
 _MAKE = {
     "ext4": _Tool("e2fsprogs", ("mkfs.ext4", "-q", "-F", "-E", "nodiscard,hash_seed={uuid}", "-U", "{uuid}"), "-L", 16),
     "xfs": _Tool("xfsprogs", ("mkfs.xfs", "-q", "-f", "-K", "-m", "uuid={uuid}"), "-L", 12),
-    "btrfs": _Tool("btrfs-progs", ("mkfs.btrfs", "-q", "-f", "-K", "-U", "{uuid}"), "-L", 255),
+    "btrfs": _Tool("btrfs-progs", ("mkfs.btrfs", "-q", "-f", "-K", "-U", "{uuid}"), "-L", 255, alone=True),
 }
+# mkfs.btrfs refuses a UUID that any disk of the host has, be it another build of the same image. It asks libblkid,
+# which knows disks from these three places
+_ALONE = (
+    *("unshare", "--mount", "--propagation", "private", "--", "sh", "-ec"),
+    'mount --bind /dev/null /proc/partitions; mount -t tmpfs none /sys/block; exec "$@"',
+    "sh",
+)
+_ALONE_ENVIRONMENT = {"BLKID_FILE": "/dev/null"}
 # How a filesystem is told to fill its device. ext can grow while it is mounted too, but only with a capability
 # (SYS_RESOURCE) that containers rarely have; unmounted it must be checked first, whose exit code 1 is "repaired"
 _GROW: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -202,7 +214,11 @@ def make(device: Path, *, type: str, identity: str, label: str | None = None) ->
         )
     words = [part.format(uuid=identity) for part in tool.command]
     process.find_program(words[0], package=tool.package, why=f"make {type} filesystems")
-    process.run([*words, *([tool.label_option, label] if label else []), device])
+    words += [*([tool.label_option, label] if label else []), str(device)]
+    if tool.alone:
+        process.run([*_ALONE, *words], env=_ALONE_ENVIRONMENT)
+    else:
+        process.run(words)
 
 
 def grow(device: Path, *, type: str, folder: Path) -> None:

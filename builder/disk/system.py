@@ -245,6 +245,13 @@ def _broken(volume: Volume, error: OSError) -> BuildError:
             code="filesystem-unsupported",
             hint=f"modprobe {type}",
         )
+    if error.errno == errno.EEXIST:
+        # Linux before 6.7 mounts one btrfs of each UUID; two disks made of one image have the same
+        return BuildError(
+            f"{volume.name} can't be mounted: this host has mounted another {type} with the same UUID",
+            code="filesystem-twin",
+            hint="make such images one after the other (--parallel 1), or use a host with Linux 6.7 or newer",
+        )
     return BuildError(
         f"{volume.name} can't be mounted: {error.strerror}",
         code="filesystem-broken",

@@ -155,7 +155,7 @@ def _look_at_linux(layer: DiskLayer, layout: Layout, folder: Path, found: _Found
                 found.findings.append(DiskFinding(rule, "disk", error.message, lines, remedy=error.hint or ""))
             elif error.code in ("encrypted-disk", "lvm-disk", "windows-disk"):
                 found.findings += check_root(layout.volumes)
-            elif error.code == "filesystem-unsupported":
+            elif error.code in ("filesystem-unsupported", "filesystem-twin"):
                 found.left_out.append(f"the operating system: {error.message} ({error.hint})")
                 return
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,20 @@ def test_data_disks(tmp_path: Path, work: Path, type: str) -> None:
     sizing.create_data_disk(blank, size=64 * 1024 * MIB, folder=work, filesystem=None, identity=DATA_UUID)
     assert layers.extents(blank.path) == []
     assert blank.path.stat().st_size < MIB
+
+
+@pytest.mark.parametrize("type", ["ext4", "xfs", "btrfs"])
+def test_two_builds_make_equal_disks_at_once(tmp_path: Path, work: Path, type: str) -> None:
+    disks = [DiskLayer(tmp_path / f"data-{number}.qcow2", 0) for number in range(2)]
+    make = partial(sizing.create_data_disk, size=512 * MIB, folder=work, filesystem=type, identity=DATA_UUID)
+    make(disks[0])
+    with exported(disks[0], folder=work, writable=False) as raw, loop_device(raw, offset=MIB, size=510 * MIB):
+        make(disks[1])
+    for disk in disks:
+        with exported(disk, folder=work, writable=False) as raw:
+            content = filesystems.identify(raw, MIB)
+            assert content is not None
+            assert (content.type, content.uuid) == (type, DATA_UUID)
 
 
 def test_a_layer_that_is_in_use(tmp_path: Path, work: Path) -> None:

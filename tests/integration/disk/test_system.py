@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -318,6 +320,7 @@ def test_failing_step_keeps_its_error(tmp_path: Path, work: Path) -> None:
 OPEN_AND_WAIT = """
 import sys, threading
 from pathlib import Path
+from typing import NoReturn
 from builder.disk.layers import DiskLayer
 from builder.disk.system import opened_system
 
@@ -335,6 +338,7 @@ with opened_system([DiskLayer(Path(sys.argv[1]))], folder=Path(sys.argv[2]), wri
 OPEN_AND_RUN = """
 import sys
 from pathlib import Path
+from typing import NoReturn
 from builder import process
 from builder.disk.layers import DiskLayer
 from builder.disk.system import opened_system
@@ -408,3 +412,20 @@ def test_architecture(tmp_path: Path, work: Path, header: bytes, architecture: s
     disk = as_layer(gpt_disk(tmp_path / "disk.raw", files=files, size=64 * MIB))
     with opened_system([disk], folder=work, writable=False) as system:
         assert system.architecture == architecture
+
+
+def test_a_twin_that_the_kernel_refuses_is_no_broken_disk(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    # Linux before 6.7 answers so where newer kernels mount both
+    monkeypatch.setattr("builder.disk.system.mounted", refused)
+    disk = as_layer(gpt_disk(tmp_path / "disk.raw", "btrfs"))
+    with (
+        pytest.raises(BuildError, match="another btrfs with the same UUID") as caught,
+        opened_system([disk], folder=work, writable=True),
+    ):
+        pass
+    assert caught.value.code == "filesystem-twin"
