@@ -281,7 +281,6 @@ class PageBlob:
             return self.readable_url != old
 
     def _connected(self) -> tuple[BlobClient, str]:
-        load(STORAGE)
         from azure.storage.blob import BlobClient
 
         with self._lock:

@@ -297,7 +297,6 @@ def _made(way: Way, around: Surroundings) -> TokenCredential:
 
 def _token(credential: TokenCredential, way: str, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessToken:
     """A token, with a second try for an assertion that ended on its way. Raises AzureError."""
-    load(IDENTITY)
     from azure.core.exceptions import AzureError as SdkError
 
     for last in (False, True):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from builder.azure.clouds import Cloud
 from builder.azure.errors import AzureError, azure_error
-from builder.azure.sdk import PIPELINE, load
+from builder.azure.sdk import CORE, load
 from builder.errors import BuildError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_secret(address: str, *, cloud: Cloud, login: TokenCredential) -> str:
     Raises BuildError ("vault-address"), AzureError when the vault refuses or nobody is signed in, and AzureError
     ("vault-unreachable") when it doesn't answer.
     """
-    load(PIPELINE)
+    load(CORE)
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.rest import HttpRequest
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 import threading
 
-_CORE = ("azure.core.exceptions", "azure.core.rest", "azure.core.pipeline.policies", "azure.core.pipeline.transport")
-RESOURCE_MANAGER = (*_CORE, "azure.mgmt.core.policies", "azure.mgmt.compute")
-STORAGE = (*_CORE, "azure.storage.blob")
-IDENTITY = (*_CORE, "azure.identity")
-PIPELINE = _CORE
+CORE = ("azure.core.exceptions", "azure.core.rest", "azure.core.pipeline.policies", "azure.core.pipeline.transport")
+RESOURCE_MANAGER = (*CORE, "azure.mgmt.core.policies", "azure.mgmt.compute")
+STORAGE = (*CORE, "azure.storage.blob")
+IDENTITY = (*CORE, "azure.identity")
 
 _importing = threading.RLock()
 _loaded: set[tuple[str, ...]] = set()

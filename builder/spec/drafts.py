@@ -15,7 +15,7 @@ from builder.spec.image import image_spec
 from builder.spec.messages import Problem
 from builder.spec.places import LayeredPlaces, Renames
 from builder.spec.project import quoted_help, templated_at
-from builder.spec.repair import repaired
+from builder.spec.repair import is_empty_map, repaired
 from builder.spec.rules import check_image
 from builder.spec.schema import load_schema
 from builder.spec.scope import Scope
@@ -68,7 +68,7 @@ class Draft:
             beside = {self._place(part) for path in removed for part in _around(path)}
             each = [[*more, *check_image(spec)] for spec, more in built]
             # A step that holds nothing is told so once
-            beside |= {item.place for item in diagnostics if item.code == "type" and item.message.endswith("nothing")}
+            beside |= {self._place(problem.path) for problem in problems if is_empty_map(value, problem)}
             diagnostics += [item for item in each[0] if item.place not in beside and all(item in one for one in each)]
         if len(built) == 1 and ("name",) not in removed:
             self.checked = built[0][0]

@@ -60,7 +60,7 @@ def repaired(
                 _rename(document, problem, renames)
             elif problem.instead is not None and problem.path:
                 _parent(document, problem.path)[problem.path[-1]] = problem.instead
-            elif _is_empty_map(document, problem):
+            elif is_empty_map(document, problem):
                 _parent(document, problem.path)[problem.path[-1]] = {}
             elif problem.path:
                 _remove(document, problem.path)
@@ -82,7 +82,7 @@ def _each_way(document: Mapping[str, Json], stand_ins: Sequence[KeyPath]) -> Ite
         yield made
 
 
-def _is_empty_map(document: Json, problem: Problem) -> bool:
+def is_empty_map(document: Json, problem: Problem) -> bool:
     """Whether a value is left out where a map belongs (`restart:`): what was meant is clear."""
     schema = schema_at(load_schema("image").schema, problem.path)
     parent = _parent(document, problem.path) if problem.path else None

@@ -101,7 +101,8 @@ class Provisioner:
         wait_all([*network, *froms.values()], stop=stop, timeout=COPY_SECONDS)
         with self.run.effect("azure.interface", resource=str(interface_id(self.names, role))):
             interface = start_interface(self.azure, self.names, self.machine, self.tags(), role)
-        copied = copied or self._disks(source, role, froms, disks)
+        if froms:
+            copied = self._disks(source, role, froms, disks)
         wait_all([interface, *copied.values()], stop=stop, timeout=COPY_SECONDS)
         held = {lun: ResourceId.parse(operation.id) for lun, operation in copied.items()}
         image = self._image(source, role, held)
