@@ -16,6 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from builder.azure.blob_errors import (
+    UNREADABLE_SOURCE,
+    asked_pause,
+    blob_error,
+    is_missing,
+    is_taken,
+    is_transient,
+    is_unsigned,
+)
 from builder.azure.blob_transport import reading, transport
 from builder.azure.ranges import Ranges
 from builder.azure.sdk import STORAGE, load
@@ -23,53 +32,16 @@ from builder.errors import BuildError, Interrupted, Locked
 
 if TYPE_CHECKING:
     from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
-    from azure.core.exceptions import AzureError, HttpResponseError
     from azure.core.pipeline import PipelineResponse
     from azure.storage.blob import BlobClient
 
 PAGE = 512
 LARGEST_WRITE = 4 * 1024 * 1024
 LARGEST_BLOB = 8 * 1024**4
-# Codes of our errors: the service doesn't know an operation (an emulator); it can't read what it should copy
-UNSUPPORTED = "blob-unsupported"
-UNREADABLE_SOURCE = "copy-source"
 # requests keeps this many connections open per host; more threads than that would open one per call
 CONNECTIONS = 10
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_LEASE_CODES = frozenset(
-    {"LeaseIdMissing", "LeaseIdMismatchWithBlobOperation", "LeaseIdMismatchWithLeaseOperation", "LeaseLost",
-     "LeaseAlreadyPresent", "LeaseNotPresentWithBlobOperation", "LeaseIsBrokenAndCannotBeRenewed"}
-)  # fmt: skip
-_TAKEN_CODES = ("BlobAlreadyExists", "LeaseAlreadyPresent", "LeaseIsBreakingAndCannotBeAcquired")
 # A new signature that isn't accepted either won't be by asking on
 _MOST_RENEWALS = 2
-# What Azure's codes mean for a person: (our code, what is wrong, what to do)
-_MEANINGS = {
-    "ContainerNotFound": ("container-missing", "its container doesn't exist", "create it, or check the name"),
-    "BlobNotFound": ("blob-missing", "it doesn't exist", "was it removed? begin again"),
-    "AuthorizationPermissionMismatch": (
-        "blob-forbidden", "this account may not do that", "give it the role Storage Blob Data Contributor",
-    ),
-    "AuthorizationFailure": (
-        "blob-forbidden", "the storage account refuses this network or account",
-        "allow this address in the storage account's firewall",
-    ),
-    "AuthenticationFailed": (
-        "blob-forbidden", "its key, token or signature isn't accepted", "did it end? is this clock right?",
-    ),
-    "KeyBasedAuthenticationNotPermitted": (
-        "blob-forbidden", "the storage account allows no keys", "sign in with an account of Entra ID",
-    ),
-    "InvalidBlobType": (
-        "blob-exists", "older versions of it, which the account keeps, are of another type", "choose another name",
-    ),
-    "ContainerBeingDeleted": (
-        "container-being-deleted", "its container is being deleted", "begin again in a minute",
-    ),
-    "AccountIsDisabled": ("blob-forbidden", "the storage account is disabled", "is the subscription in order?"),
-    "AccountLimitExceeded": ("quota", "the storage account is full", "use another one"),
-}  # fmt: skip
-
 T = TypeVar("T")
 
 
@@ -122,6 +94,7 @@ class PageBlob:
         stop: threading.Event | None = None,
         ca: Path | None = None,
     ) -> None:
+        load(STORAGE)
         parts = urlsplit(url)
         self.url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
         self.given = given
@@ -302,8 +275,7 @@ class PageBlob:
         missing: Callable[[], T] | None = None,
         taken: Callable[[], T] | None = None,
     ) -> T:
-        load(STORAGE)
-        from azure.core.exceptions import AzureError, HttpResponseError
+        from azure.core.exceptions import AzureError
 
         attempt = renewals = 0
         while True:
@@ -311,51 +283,21 @@ class PageBlob:
             client, url = self._connected()
             try:
                 return action(client)
-            except HttpResponseError as error:
-                status, code = error.status_code, _code(error)
-                if status == 404 and code != "ContainerNotFound" and missing is not None:
+            except AzureError as error:
+                if missing is not None and is_missing(error):
                     return missing()
-                if status == 409 and code in _TAKEN_CODES and taken is not None:
+                if taken is not None and is_taken(error):
                     return taken()
-                ours = status in (401, 403) and code != "CannotVerifyCopySource"
-                if ours and renewals < _MOST_RENEWALS and self.renewed(url):
+                if renewals < _MOST_RENEWALS and is_unsigned(error) and self.renewed(url):
                     renewals += 1
                     continue
-                again = status in _TRANSIENT or code == "Md5Mismatch"
-                if not again or attempt >= self._retry.attempts:
-                    raise self._failed(error, status, code, attempt) from error
-                pause = _asked_pause(error) or self._retry.pause(attempt)
-            except AzureError as error:
-                if attempt >= self._retry.attempts or not _of_the_line(error):
-                    raise self._failed(error, None, "", attempt) from error
-                pause = self._retry.pause(attempt)
+                if attempt >= self._retry.attempts or not is_transient(error):
+                    raise blob_error(self.name, error, attempts=attempt, secret=self._query) from error
+                pause = asked_pause(error) or self._retry.pause(attempt)
             with self._lock:
                 self.retries += 1
             if self.stop.wait(pause):
                 raise Interrupted("interrupted", code="interrupted")
-
-    def _failed(self, error: AzureError, status: int | None, code: str, attempts: int) -> BuildError:
-        detail = str(error.message or error)
-        for secret in filter(None, (self._query,)):
-            detail = detail.replace(secret, "(secret)")
-        if code in _LEASE_CODES:
-            return Locked(
-                f"{self.name} was taken by another upload",
-                code="locked",
-                hint="wait for it to end, then begin again",
-                detail=detail,
-            )
-        if status == 501 or code == "UnsupportedHeader":
-            return BuildError(f"{self.name} can't do that: the service doesn't know it", code=UNSUPPORTED)
-        if code == "CannotVerifyCopySource":
-            return BuildError(
-                f"{self.name} can't be copied to: the service can't read the source",
-                code=UNREADABLE_SOURCE,
-                detail=detail,
-            )
-        kind, why, hint = _MEANINGS.get(code, ("blob-failed", code or "the service can't be reached", "begin again"))
-        times = f" ({attempts} attempts)" if attempts > 1 else ""
-        return BuildError(f"{self.name}: {why}{times}", code=kind, hint=hint, detail=detail)
 
 
 def check_size(size: int) -> None:
@@ -371,30 +313,6 @@ def check_size(size: int) -> None:
 def _check_pages(offset: int, length: int, most: int) -> None:
     if offset % PAGE or length % PAGE or not 0 < length <= most:
         raise ValueError(f"{length} bytes at {offset} can't be written at once to a page blob")
-
-
-def _code(error: HttpResponseError) -> str:
-    """The service's word for what went wrong; answers to HEAD have it in a header alone."""
-    found: Any = getattr(error, "error_code", None)
-    return str(getattr(found, "value", found) or _header(error, "x-ms-error-code"))
-
-
-def _asked_pause(error: HttpResponseError) -> float | None:
-    """The seconds that the service asks to wait."""
-    asked = _header(error, "Retry-After")
-    return float(asked) if asked.isdigit() else None
-
-
-def _header(error: HttpResponseError, name: str) -> str:
-    headers: Mapping[str, str] = getattr(error.response, "headers", {})
-    return headers.get(name, "")
-
-
-def _of_the_line(error: AzureError) -> bool:
-    """Whether the connection failed: then the same call may go well."""
-    from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
-
-    return isinstance(error, ServiceRequestError | ServiceResponseError | IncompleteReadError)
 
 
 def _date(answer: PipelineResponse[Any, Any]) -> str:

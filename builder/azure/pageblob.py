@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, islice
 
-from builder.azure.blobs import CONNECTIONS, UNREADABLE_SOURCE, UNSUPPORTED, BlobFacts, PageBlob, check_size
+from builder.azure.blob_errors import UNREADABLE_SOURCE, UNSUPPORTED
+from builder.azure.blobs import CONNECTIONS, BlobFacts, PageBlob, check_size
 from builder.azure.claim import FINISHED, UNFINISHED, Claim, Pace, Record, claimed
 from builder.azure.movers import Cell, DiskBytes, FromHere, FromService, Mover, Piece, cells, footer
 from builder.azure.ranges import Ranges, Span, difference

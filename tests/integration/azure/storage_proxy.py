@@ -56,6 +56,8 @@ class StorageProxy:
     endpoint: str
     seen: list[Seen] = field(default_factory=list)
     look: Look = lambda request: None
+    # Whether the connection ends in the middle of the answer's content
+    breaks_off: Callable[[Seen], bool] = lambda request: False
     # Headers that every answer has beside the service's own
     more: dict[str, str] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -144,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content)
+                self.close_connection = proxy.breaks_off(request)
+                self.wfile.write(content[: len(content) // 2] if self.close_connection else content)
             self.wfile.flush()
         except OSError:
             self.close_connection = True

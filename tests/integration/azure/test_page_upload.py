@@ -272,6 +272,17 @@ def test_a_service_that_stays_busy_is_told_and_the_upload_can_go_on(place: Place
     assert place.proxy.written == DATA
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(place: Place) -> None:
+    place.upload()
+    # The SDK itself asks three times
+    breaks = iter([True] * 4)
+    place.proxy.breaks_off = lambda request: request.download and next(breaks, False)
+    blob = place.blob()
+
+    assert blob.read(PLACES[0], PIECE) == place.vhd.read_bytes()[PLACES[0] : PLACES[0] + PIECE]
+    assert blob.retries == 1
+
+
 @pytest.mark.parametrize(("verify", "noticed"), [(Verify.EVERYTHING, True), (Verify.SAMPLES, False)])
 def test_what_changes_after_it_was_sent_is_noticed(place: Place, verify: Verify, noticed: bool) -> None:
     """Samples are the first 64 KiB of a range; everything is everything."""
