@@ -36,6 +36,8 @@ from builder.report.units import bytes_text, seconds_text
 
 # A step that says nothing for so long gets a line in plain output, so that nobody takes it for hung
 HEARTBEAT_SECONDS = 20.0
+# How often such steps are looked for
+LOOK_SECONDS = 1.0
 # Fits a small terminal together with the lines above
 MOST_LIVE_LINES = 12
 EVENTS_FORMAT = 1
@@ -112,11 +114,15 @@ def printable(text: str) -> str:
 
 @dataclass
 class RunningStep:
-    """A step under way: since when (monotonic seconds), of how many steps, and what it said last."""
+    """A step under way: since when, of how many steps, what it said last, and when a log last had a line of it.
+
+    Times are monotonic seconds.
+    """
 
     started: StepStarted
     since: float
     steps: int
+    logged: float
     text: str = ""
 
 
@@ -147,15 +153,21 @@ class Running:
                 self._images.pop(event.image, None)
                 self.steps = {key: step for key, step in self.steps.items() if key[0] != event.image}
             case StepStarted():
-                self.steps[event.image, event.index] = RunningStep(
-                    event, time.monotonic(), self._images.get(event.image, 0)
-                )
+                now, steps = time.monotonic(), self._images.get(event.image, 0)
+                self.steps[event.image, event.index] = RunningStep(event, now, steps, logged=now)
             case StepFinished() | StepFailed():
                 self.steps.pop((event.image, event.index), None)
             case StepOutput() | StepProgress() if (event.image, event.index) in self.steps:
                 said = event.line if isinstance(event, StepOutput) else doing_text(event)
                 self.steps[event.image, event.index].text = printable(said)
         return line
+
+    def silent(self, now: float) -> list[RunningStep]:
+        """The steps of which a log has had no line for long, at the moment `now`; they get one now."""
+        found = [step for step in self.steps.values() if now - step.logged >= HEARTBEAT_SECONDS]
+        for step in found:
+            step.logged = now
+        return found
 
     def named(self, step: RunningStep) -> str:
         """What a line about a running step starts with: its image, where several are made."""
@@ -198,9 +210,9 @@ class Plain(Progress):
                 print(line, file=self._out, flush=True)
 
     def _heartbeat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+        while not self._ended.wait(LOOK_SECONDS):
             with self._lock:
-                for step in self._running.steps.values():
+                for step in self._running.silent(time.monotonic()):
                     print(self._running.line(step)[:200], file=self._out, flush=True)
 
 

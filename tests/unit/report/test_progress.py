@@ -23,7 +23,7 @@ from builder.events import (
     StepWouldRun,
     Warned,
 )
-from builder.report.progress import JsonLines, Live, Plain, Progress, both, progress_for
+from builder.report.progress import HEARTBEAT_SECONDS, JsonLines, Live, Plain, Progress, Running, both, progress_for
 from builder.report.units import bytes_text, seconds_text
 
 STEP = {"image": "web", "index": 2, "title": "install nginx", "stage": "prepare"}
@@ -76,6 +76,7 @@ def test_once_images_are_made_side_by_side_every_line_says_whose_it_is() -> None
 
 def test_a_long_silence_is_broken_by_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builder.report.progress.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("builder.report.progress.LOOK_SECONDS", 0.01)
     beat = threading.Event()
 
     class Heard(io.StringIO):
@@ -91,6 +92,14 @@ def test_a_long_silence_is_broken_by_what_is_under_way(monkeypatch: pytest.Monke
         assert beat.wait(10)
     lines = [line for line in out.getvalue().splitlines() if "│" in line]
     assert lines[0] == "  …  2     0.0 s  install nginx  │ Setting up nginx"
+
+
+def test_only_a_step_that_was_silent_for_long_gets_a_line() -> None:
+    running = Running()
+    running.hear(StepStarted(**STEP))
+    (step,) = running.steps.values()
+    seconds = (HEARTBEAT_SECONDS - 1, HEARTBEAT_SECONDS, HEARTBEAT_SECONDS + 1, 2 * HEARTBEAT_SECONDS)
+    assert [bool(running.silent(step.since + passed)) for passed in seconds] == [False, True, False, True]
 
 
 def test_every_event_is_a_json_object() -> None:
