@@ -125,10 +125,9 @@ class Draft:
             rendering = Rendering(names, self.budget)
             here = [key for key in keys if key in self.templated]
             made = {key: rendering.of(self.value[key], (key,), schema.get(key)) for key in here}
-            for path, error in rendering.failed.items():
-                found.append(
-                    (path, Diagnostic(self.places.inside(path, error.at), error.code, error.message, error.help))
-                )
+            for path, error in rendering.failed:
+                place = self.places.inside(path, error.at)
+                found.append((path, Diagnostic(place, error.code, error.message, error.help)))
             return {key: made.get(key, self.value[key]) for key in keys}
 
         keys = [key for key in self.value if key not in NAMES_FROM]
@@ -166,8 +165,9 @@ class Draft:
             name = path.relative_to(self.root).as_posix()
             try:
                 values["content"] = render(_template_text(path), names, self.budget)
-            except TemplateInvalid as error:
-                found.append(Diagnostic(Place(name, *(error.at or (1, 1))), error.code, error.message, error.help))
+            except TemplateInvalid as failed:
+                for error in failed.each():
+                    found.append(Diagnostic(Place(name, *(error.at or (1, 1))), error.code, error.message, error.help))
         return found
 
     def _diagnostic(self, problem: Problem) -> Diagnostic:

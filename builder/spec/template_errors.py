@@ -35,13 +35,18 @@ class TemplateInvalid(Exception):
     """A template that can't be rendered.
 
     `character` counts from 1 within the template; 0 for what no place in it is to blame for. `at` is the line and
-    column of the tag there, known once the error leaves this module.
+    column of the tag there, known once the error leaves this module. `others` are those of other tags.
     """
 
     def __init__(self, code: str, message: str, *, character: int = 0, help: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.character, self.help = code, message, character, help
         self.at: Position | None = None
+        self.others: tuple[TemplateInvalid, ...] = ()
+
+    def each(self) -> tuple[TemplateInvalid, ...]:
+        """This and those of other tags, by place."""
+        return tuple(sorted((self, *self.others), key=lambda error: error.at or (0, 0)))
 
 
 @contextmanager

@@ -65,9 +65,10 @@ def is_templated(text: str) -> bool:
 
 @dataclass
 class Budget:
-    """What the templates of one document may cost together."""
+    """What the templates of one document may cost together; `spare` is for saying what is wrong with them."""
 
     left: int = BUDGET
+    spare: int = BUDGET
 
     def spend(self, units: int) -> None:
         """Take from what is left. Raises TemplateInvalid when there is not enough."""
@@ -77,19 +78,53 @@ class Budget:
 
 
 def render(source: str, names: Mapping[str, Json], budget: Budget) -> str:
-    """The text of a template. Raises TemplateInvalid."""
+    """The text of a template. Raises TemplateInvalid, with what is wrong in each of its tags."""
     with placed(source), told():
         budget.spend(COMPILATION + len(source))
         template = _template(source)
-        written = []
-        length = 0
-        for part in template.generate({**names, "_budget": budget}):
-            length += len(part)
-            budget.spend(len(part))
-            if length > LONGEST_RESULT:
-                raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
-            written.append(part)
-        return "".join(written)
+    try:
+        with placed(source), told():
+            return _generate(template, names, budget)
+    except TemplateInvalid as error:
+        error.others = tuple(other for other in _of_each_tag(source, names, budget) if other.at != error.at)
+        raise
+
+
+def _generate(template: jinja2.Template, names: Mapping[str, Json], budget: Budget) -> str:
+    written = []
+    length = 0
+    for part in template.generate({**names, "_budget": budget}):
+        length += len(part)
+        budget.spend(len(part))
+        if length > LONGEST_RESULT:
+            raise TemplateInvalid("template-too-large", f"makes more than {LONGEST_RESULT:,} characters")
+        written.append(part)
+    return "".join(written)
+
+
+def _of_each_tag(source: str, names: Mapping[str, Json], budget: Budget) -> Iterator[TemplateInvalid]:
+    """What goes wrong in the tags of a template, each rendered alone: none sets what another one uses."""
+    from jinja2 import nodes
+
+    purse = Budget(budget.spare)
+    tree = _environment().parse(source)
+    _count_work(tree)
+    for statement in tree.body:
+        parts = statement.nodes if isinstance(statement, nodes.Output) else [None]
+        for part in parts:
+            if isinstance(part, nodes.TemplateData):
+                continue
+            alone = statement if part is None else nodes.Output([part], lineno=part.lineno)
+            try:
+                with placed(source), told():
+                    purse.spend(COMPILATION)
+                    _generate(_compiled(nodes.Template([alone], lineno=1)), names, purse)
+            except TemplateInvalid as error:
+                if error.code == "template-too-large":
+                    return
+                yield error
+            finally:
+                budget.spare = max(0, purse.left)
 
 
 def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
@@ -119,7 +154,6 @@ def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
 
 @lru_cache(maxsize=4096)
 def _template(source: str) -> jinja2.Template:
-    import jinja2
 
     if len(source) > LONGEST_TEMPLATE or source.count("{{") + source.count("{%") > MOST_TAGS:
         message = f"a template has at most {LONGEST_TEMPLATE:,} characters and {MOST_TAGS:,} tags"
@@ -128,8 +162,14 @@ def _template(source: str) -> jinja2.Template:
     tree = environment.parse(source)
     _check(tree, 0)
     _count_work(tree)
-    code = environment.compile(tree)
-    return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+    return _compiled(tree)
+
+
+def _compiled(tree: nodes.Template) -> jinja2.Template:
+    import jinja2
+
+    environment = _environment()
+    return jinja2.Template.from_code(environment, environment.compile(tree), environment.make_globals(None))
 
 
 # The name that an expression's value is put under
@@ -139,7 +179,6 @@ _RESULT = "result"
 @lru_cache(maxsize=4096)
 def _expression(source: str) -> jinja2.Template | None:
     """A template that puts the value of the only expression in `source` under a name; None for another template."""
-    import jinja2
     from jinja2 import nodes
 
     # Checks everything
@@ -152,8 +191,7 @@ def _expression(source: str) -> jinja2.Template | None:
     _count_work(tree)
     (value,) = tree.body[0].nodes  # type: ignore[attr-defined]
     put = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), value, lineno=1)
-    code = environment.compile(nodes.Template([put], lineno=1))
-    return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+    return _compiled(nodes.Template([put], lineno=1))
 
 
 def _check(node: nodes.Node, depth: int) -> None:

@@ -75,7 +75,7 @@ def scope_of(
             continue
         rendering = Rendering({**names, "vars": scope}, budget)
         scope[variable.name] = rendering.of(variable.value, variable.path)
-        for path, error in rendering.failed.items():
+        for path, error in rendering.failed:
             place = variable.document.place_inside(path, error.at)
             found.append(Diagnostic(place, error.code, error.message, error.help))
     scope.later.clear()
@@ -88,7 +88,7 @@ class Rendering:
 
     names: Mapping[str, Json]
     budget: Budget
-    failed: dict[KeyPath, TemplateInvalid] = field(default_factory=dict)
+    failed: list[tuple[KeyPath, TemplateInvalid]] = field(default_factory=list)
 
     def of(self, value: Json, path: KeyPath = (), schema: Schema | None = None) -> Json:
         """The rendered value; the very same object where there are no templates.
@@ -113,7 +113,7 @@ class Rendering:
             found = collection(source, self.names, self.budget) if _may_hold_others(schema) else None
             return _read_as(render(source, self.names, self.budget), schema) if found is None else found
         except TemplateInvalid as error:
-            self.failed[path] = error
+            self.failed += [(path, each) for each in error.each()]
             return source
 
 

@@ -359,10 +359,20 @@ prepare:
 
 
 def test_a_template_file_s_findings_point_into_it(tmp_path: Path):
-    put(tmp_path, "images/motd.j2", "one\ntwo {{ image.nmae }}\n")
+    put(tmp_path, "images/motd.j2", "one\ntwo {{ image.nmae }}\n{{ vars.level }}\n")
     text = LOCAL + "prepare:\n- template: {source: motd.j2, path: /etc/motd}\n"
     assert diagnose(tmp_path, text) == [
-        "images/motd.j2:2:5 template-undefined image has no 'nmae' | did you mean 'name'?"
+        "images/motd.j2:2:5 template-undefined image has no 'nmae' | did you mean 'name'?",
+        "images/motd.j2:3:1 template-undefined vars has no 'level'",
+    ]
+
+
+def test_what_one_text_costs_to_be_told_is_not_missing_for_another(tmp_path: Path):
+    loop = "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}"
+    text = LOCAL + f"prepare:\n- run: '{{{{ a }}}}{loop}'\n- run: '{{{{ b }}}}'\n"
+    assert [line.split(" |")[0] for line in diagnose(tmp_path, text)] == [
+        "5:9 template-undefined there is no 'a' here",
+        "6:9 template-undefined there is no 'b' here",
     ]
 
 

@@ -108,6 +108,26 @@ def test_what_is_wrong_has_the_place_of_its_tag(source, at):
 
 
 @pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{{ nope }}\n{{ vars.level }} {{ vars.levle }}", ["1:1 there is no 'nope' here", "2:18 vars has no 'levle'"]),
+        ("{{ nope }} {{ 1 / 0 }}", ["1:1 there is no 'nope' here", "1:12 can't be rendered: division by zero"]),
+        (
+            "{% for x in nope %}{{ no }}{% endfor %} {{ no }}",
+            ["1:1 there is no 'nope' here", "1:41 there is no 'no' here"],
+        ),
+        ("{% if true %}{{ a }}{{ b }}{% endif %}{{ c }}", ["1:14 there is no 'a' here", "1:39 there is no 'c' here"]),
+        ("{{ vars.list }}{{ b }}", ["1:1 a list or map can't be written as text", "1:16 there is no 'b' here"]),
+        ("{{ a }}{{ a }}", ["1:1 there is no 'a' here", "1:8 there is no 'a' here"]),
+    ],
+)
+def test_every_tag_is_told_what_is_wrong_with_it(source, told):
+    with pytest.raises(TemplateInvalid) as caught:
+        rendered(source)
+    assert [f"{error.at[0]}:{error.at[1]} {error.message}" for error in caught.value.each()] == told
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "{{ ''.__class__.__mro__ }}",
