@@ -25,7 +25,7 @@ from builder.records.store import Store
 from builder.secrets import Redactor
 from builder.spec.loader import load
 from tests.azure import Simulator
-from tests.integration.azure.connection import connected
+from tests.integration.azure.connection import connected, reaching
 from tests.integration.azure.world import World
 
 LOCATION = "westeurope"
@@ -52,7 +52,7 @@ class Build:
         self.simulator = azure
         self.world = World(azure, connected(azure))
         self.azure = self.world.connection
-        patch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: self.azure)
+        patch.setattr("builder.azure.connection.connect", reaching(self.azure))
         self.events: list[Event] = []
         self.stop = threading.Event()
         self.store = Store(self.root / ".build")

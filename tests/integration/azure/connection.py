@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from builder.azure.clouds import Cloud
 from builder.azure.connection import Azure, make
@@ -20,6 +21,15 @@ class OnTheClock:
 
     def sleep(self, seconds: float, stop: threading.Event | None = None) -> None:
         self._clock.sleep(seconds)
+
+
+def reaching(azure: Azure) -> Callable[..., Azure]:
+    """In place of `connect`: any subscription, with the identity, the clock and the counts of this connection."""
+
+    def connect(subscription: str | None = None, **_: object) -> Azure:
+        return azure if subscription in (None, azure.subscription) else Azure(subscription, azure._pipeline)
+
+    return connect
 
 
 def connected(azure: Simulator, subscription: str | None = None) -> Azure:

@@ -12,6 +12,7 @@ from builder.errors import BuildError
 from builder.model.plan import Action
 from tests.azure import Simulator
 from tests.azure.blobs import ACCOUNT, KEY
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, GIB, LOCATION, Project, group_id
 from tests.integration.azure.storage_proxy import storage_proxy
 
@@ -19,7 +20,7 @@ from tests.integration.azure.storage_proxy import storage_proxy
 @pytest.fixture
 def project(azure_with_blobs: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure_with_blobs)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     found.write(found.blob)

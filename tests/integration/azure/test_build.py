@@ -42,6 +42,24 @@ def test_from_the_marketplace_to_a_gallery(azure: Simulator, build: Build) -> No
     assert build.decided().action == Action.NONE
 
 
+OTHER = "22222222-2222-4333-8444-555555555555"
+
+
+def test_a_build_vm_in_another_subscription_than_its_gallery(azure: Simulator, build: Build) -> None:
+    azure.cloud.subscriptions[OTHER] = "Builds"
+    build.write(machine=f"{{location: westeurope, subscription: {OTHER}}}")
+    outcome = build.apply()
+    assert outcome.error is None
+    version = azure.resource("images/web/versions/1.0.0")
+    assert version.id.lower().startswith(f"/subscriptions/{azure.subscription}/")
+    assert OTHER in str(version.properties["storageProfile"])
+    made = {pair.url.split("/")[4] for pair in azure.traffic.pairs if "/virtualMachines/" in pair.url}
+    assert made == {OTHER}
+    azure.clock.advance(azure.cloud.seconds("groups.delete"))
+    left = [group.id for group in azure.state.of_type("Microsoft.Resources/resourceGroups") if OTHER in group.id]
+    assert [id.rpartition("/")[2] for id in left] == ["build-checkpoints-westeurope"]
+
+
 def test_nothing_is_reachable_and_everything_is_tagged(azure: Simulator, build: Build) -> None:
     build.write(STEPS, machine="{location: westeurope, tags: {team: web}}")
     build.apply()

@@ -74,9 +74,9 @@ def test_two_hundred_builds_at_once(tmp_path: Path) -> None:
         assert stormed == sum(storm.times for storm in STORMS)
         assert set(azure.throttle.refusals) <= {SMALL_BUCKET} | {name for _, name in DRAINED}
         assert done.throttled == azure.throttle.refused + stormed
-        # (those that were on their way when a bucket was emptied; a busy host has more of them under way)
-        assert azure.throttle.refused <= CROWD
-        assert azure.throttle.early.total() <= CROWD / 20
+        # (calls that were on their way when a bucket was emptied)
+        assert azure.throttle.refused <= CROWD / 2
+        assert azure.throttle.early == {}
 
         # What Azure allows at 25 reads and 10 writes a second
         assert done.calls <= 95 * CROWD

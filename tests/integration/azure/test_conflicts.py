@@ -13,6 +13,7 @@ from builder.errors import BuildError
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
 from tests.azure.blobs import ACCOUNT, KEY
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, Project
 
 DESTINATIONS = {
@@ -44,7 +45,7 @@ def test_two_publishers_at_once_make_one_version(
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     projects = [Project(tmp_path / name, azure) for name in ("one", "other")]
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: projects[0].azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(projects[0].azure))
     for project in projects:
         project.write(DESTINATIONS[destination] or projects[0].blob)
     ready = threading.Barrier(2)
@@ -72,7 +73,7 @@ def test_what_failed_is_passed_by_when_the_spec_has_changed(
     azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str
 ) -> None:
     project = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: project.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(project.azure))
     project.write(DESTINATIONS[destination])
     # The machine makes snapshots as well: they come first
     project.still.on_captured = lambda: azure.faults.add(Fault(f"PUT {MADE[destination]}", "fail", code="Nope"))

@@ -19,7 +19,7 @@ from tests.integration.apply import conftest as local
 from tests.integration.apply.conftest import SPEC, Project
 from tests.integration.azure import publishing
 from tests.integration.azure.building import Build
-from tests.integration.azure.connection import connected
+from tests.integration.azure.connection import connected, reaching
 from tests.integration.azure.test_local_to_azure import HURRIED, Cloud, cloud, project, tiny_disk
 
 __all__ = ["cloud", "project", "tiny_disk"]
@@ -146,7 +146,7 @@ def test_what_can_be_given_a_version_later_is_known_when_planning(
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     project = publishing.Project(tmp_path / "project", azure_with_blobs)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: project.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(project.azure))
     account = group_id(project.azure.subscription, "storage")
     project.azure.put(account, {"location": publishing.LOCATION}).wait()
     account = ResourceId.parse(f"{account}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}")

@@ -10,13 +10,14 @@ import pytest
 from builder.azure.ids import compute
 from builder.model.plan import Action
 from tests.azure import Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, LOCATION, Project
 
 
 @pytest.fixture
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     return found
 
 
@@ -201,6 +202,39 @@ def test_an_environment_adds_its_ring_to_those_before_it(project: Project) -> No
     assert len(project.still.captured) == 1, "what was tested in dev is what prod has"
     for project.environment in ("dev", "prod"):
         assert project.decided().action == Action.NONE
+
+
+OTHER = "22222222-2222-4333-8444-555555555555"
+
+
+def test_a_ring_in_another_subscription_gets_a_copy(project: Project) -> None:
+    """The version is made there, of the one here. Who uses what is to go is asked in each."""
+    project.simulator.cloud.subscriptions[OTHER] = "Production"
+    prod = GALLERY.replace("corp", "prod").replace("{", f"{{subscription: {OTHER}, ", 1)
+    rings = RINGS.format(dev=f"{{{GALLERY}}}", prod=f"{{{prod}}}")
+    (project.root / "build.yaml").write_text(rings)
+    spec = project.root / "web.image.yaml"
+    spec.write_text(spec.read_text().partition("  to:")[0] + "  retain: {versions: 1}\n")
+    project.environment = "dev"
+    project.apply()
+
+    project.environment = "prod"
+    project.apply()
+    definition = compute(OTHER, "images", "galleries", "prod", "images", "web")
+    body = project.azure.get(definition.child("versions", "1.0.0"))
+    assert body["properties"]["storageProfile"]["source"]["id"] == str(project.definition.child("versions", "1.0.0"))
+    assert len(project.still.captured) == 1
+    assert project.decided().action == Action.NONE
+
+    project.still.content = "second"
+    asked = len(project.simulator.traffic.pairs)
+    project.apply()
+    for subscription, gallery in ((project.azure.subscription, "corp"), (OTHER, "prod")):
+        definition = compute(subscription, "images", "galleries", gallery, "images", "web")
+        found = project.azure.list(definition, "Microsoft.Compute/galleries/images/versions")
+        assert [version["name"] for version in found] == ["1.0.1"]
+        listing = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines?"
+        assert any(listing in pair.url for pair in project.simulator.traffic.pairs[asked:])
 
 
 def test_a_purchase_plan_goes_from_the_source_to_the_definition(project: Project) -> None:

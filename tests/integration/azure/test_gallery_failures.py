@@ -11,6 +11,7 @@ from builder.errors import BuildError
 from builder.events import StepOutput
 from builder.model.plan import Action, ImagePlan
 from tests.azure import Fault, Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, Project
 
 PUT_VERSION = "PUT Microsoft.Compute/galleries/images/versions"
@@ -22,7 +23,7 @@ MORE_REGIONS = GALLERY.replace("northeurope]", "northeurope, francecentral]")
 @pytest.fixture
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     return found
 
 

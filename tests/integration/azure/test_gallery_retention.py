@@ -10,6 +10,7 @@ from builder.azure.ids import compute
 from builder.errors import BuildError
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, LOCATION, Project
 
 DELETE_VERSION = "DELETE Microsoft.Compute/galleries/images/versions"
@@ -19,7 +20,7 @@ KEEP_ONE = "version: auto\n  retain: {versions: 1}"
 @pytest.fixture
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     return found
 
 

@@ -13,6 +13,7 @@ from builder.errors import BuildError, Interrupted, PlanStale
 from builder.events import StepOutput, StepProgress
 from builder.model.plan import Action, ImagePlan
 from tests.azure import Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, LOCATION, Project
 
 TESTED = "test: [{provision: {}}]"
@@ -22,7 +23,7 @@ PUT_VERSION = "PUT Microsoft.Compute/galleries/images/versions"
 @pytest.fixture
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     return found
 
 

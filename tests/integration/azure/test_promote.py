@@ -10,6 +10,7 @@ from builder.cli.app import invoke
 from builder.errors import BuildError
 from builder.model.plan import Action
 from tests.azure import Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import Project
 
 TESTED = "test: [{provision: {}}]"
@@ -19,7 +20,7 @@ TESTED = "test: [{provision: {}}]"
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose version 1.0.0 has failed its tests."""
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     monkeypatch.chdir(found.root)
     found.write(more=TESTED)
     found.still.passes = False

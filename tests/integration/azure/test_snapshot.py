@@ -9,6 +9,7 @@ import pytest
 from builder.azure.ids import compute, group_id
 from builder.model.plan import Action
 from tests.azure import Simulator
+from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, Project
 
 SNAPSHOT = "snapshot: {resourceGroup: images}"
@@ -18,7 +19,7 @@ SNAPSHOTS = "Microsoft.Compute/snapshots"
 @pytest.fixture
 def project(azure: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     found = Project(tmp_path / "project", azure)
-    monkeypatch.setattr("builder.azure.connection.connect", lambda subscription=None, **_: found.azure)
+    monkeypatch.setattr("builder.azure.connection.connect", reaching(found.azure))
     found.write(SNAPSHOT)
     found.still.luns = (3,)
     return found
