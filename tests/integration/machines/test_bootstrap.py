@@ -27,7 +27,7 @@ INPUTS = resolve(OsSpec("linux", "debian", "12"), {})
 LOCAL_FILE_SYSTEMS = r"Reached target .*(local-fs|Local File Systems)"
 FIRMWARE = Path("/usr/share/OVMF")
 EMULATOR = [
-    "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-m", "1024", "-smp", "2",
+    "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-m", "1024",
     "-accel", "tcg,thread=multi", "-serial", "stdio", "-device", "virtio-rng-pci",
 ]  # fmt: skip
 

@@ -53,7 +53,8 @@ def start(
         architecture="x64",
         work=work,
         memory_mib=1024,
-        cpus=2,
+        # Emulating a second one costs half as much again, and other tests need this host's processors too
+        cpus=1,
         timeout=timeout,
         on_line=lambda line: None,
         progress=(lambda doing: None) if progress is None else progress.append,
