@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 # How many runs the overview lists
 RUNS = 10
+# What makes an argument a pattern: no name of an image has these
+GLOB = frozenset("*?[")
 
 
 def command(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[IMAGE|PLANFILE|RUN]", help="An image, a saved plan, or a run. None: an overview."),
+        typer.Argument(
+            metavar="[IMAGE|PLANFILE|RUN]",
+            help="An image, a saved plan, or a run. None, or a glob such as 'web-*': an overview.",
+        ),
     ] = None,
     style: Annotated[PlanFormat, typer.Option("--format", help="Text or JSON; plans also as Markdown.")] = (
         PlanFormat.TEXT
@@ -42,7 +47,7 @@ def command(
         return ExitCode.DONE
     if style == PlanFormat.MARKDOWN:
         raise BuildError("only plans are shown as Markdown", code="usage", hint="use --format text or json")
-    from builder.plan.selection import known
+    from builder.plan.selection import known, matching
     from builder.records.store import Store
     from builder.report import shown
     from builder.spec.loader import load_valid
@@ -51,9 +56,12 @@ def command(
     # What is published can be seen, whatever a spec of another image says
     invalid = SpecInvalid(wrong, root=loaded.root) if wrong else None
     store = Store(loaded.root / loaded.project.store)
-    if what is None:
-        images = {document.name: _published(document, loaded) for document in loaded.documents}
-        runs = [_run(store, run) for run in _run_names(store)[:RUNS]]
+    names = [document.name for document in loaded.documents]
+    if what is None or GLOB & set(what):
+        chosen = names if what is None else matching([what], names, option="")
+        listed = [document for document in loaded.documents if document.name in chosen]
+        images = {document.name: _published(document, loaded) for document in listed}
+        runs = [_run(store, run) for run in _run_names(store)[:RUNS]] if what is None else []
         _print(shown.overview_document(images, runs), shown.overview_text, style)
         if invalid:
             raise invalid
@@ -65,7 +73,6 @@ def command(
     if what in _run_names(store):
         _print(_run(store, what), shown.run_text, style)
         return ExitCode.DONE
-    names = [document.name for document in loaded.documents]
     raise invalid or BuildError(
         f"{what!r} is no image, no run and no saved plan of this project",
         code="not-found",

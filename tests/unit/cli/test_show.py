@@ -66,6 +66,8 @@ def test_the_overview(project, capsys):
     publish_all(project)
     _, out, _ = build(capsys, "show")
     assert [line.split()[:2] for line in out.splitlines()] == [["IMAGE", "NEWEST"], ["app", "1.0.0"], ["web", "1.0.0"]]
+    _, out, _ = build(capsys, "show", "w*")
+    assert [line.split()[:2] for line in out.splitlines()] == [["IMAGE", "NEWEST"], ["web", "1.0.0"]]
 
 
 def test_a_saved_plan_is_shown_as_it_was(project, capsys):
@@ -110,6 +112,8 @@ def test_an_invalid_spec_hides_no_other_image(project, capsys):
     code, out, err = build(capsys, "show")
     assert code == 3
     assert [line.split()[:2] for line in out.splitlines()] == [["IMAGE", "NEWEST"], ["app", "1.0.0"], ["web", "1.0.0"]]
+    _, out, _ = build(capsys, "show", "w*")
+    assert [line.split()[:2] for line in out.splitlines()] == [["IMAGE", "NEWEST"], ["web", "1.0.0"]]
     assert "images/bad.yaml:2:5: error[type]" in err
     # It may be the name of the one that is invalid
     code, out, err = build(capsys, "show", "bad")
@@ -139,6 +143,7 @@ def test_an_image_beside_an_invalid_spec_is_asked_for_by_its_file(project, capsy
         (["nothing"], "'nothing' is no image, no run and no saved plan"),
         (["nothing"], "hint: known images: app, web (`build show` lists images and runs)\n"),
         (["wbe"], "hint: did you mean 'web'? (`build show` lists"),
+        (["x*"], "no image is called 'x*'"),
         (["build.yaml"], "is not a saved plan"),
         (["web", "--format", "markdown"], "only plans are shown as Markdown"),
     ],
