@@ -95,7 +95,9 @@ class Blob:
             if manifest is not None and ours:
                 state = _state(manifest, blobs)
             location = f"{container_address(self._where, _cloud())}/{self._prefix}/{version}"
-            found.append(PublishedVersion(version, manifest if ours else None, location, state))
+            # Uploads hold a lease of what they write
+            abandoned = state == VersionState.UNFINISHED and not any(map(_is_leased, blobs.values()))
+            found.append(PublishedVersion(version, manifest if ours else None, location, state, abandoned=abandoned))
         return sorted(found, key=lambda item: version_key(item.version))
 
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
@@ -181,6 +183,10 @@ def _state(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> VersionSt
     if not _has_disks(manifest, blobs):
         return VersionState.UNFINISHED
     return STATES.get(_metadata(blobs[MANIFEST]).get(STATE, ""), VersionState.PROMOTED)
+def _is_leased(blob: BlobProperties) -> bool:
+    return str(blob.lease.status or "") == "locked"
+
+
 
 
 def _has_disks(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> bool:
@@ -350,14 +356,13 @@ class _Version:
         return manifest
 
     def retire(self) -> None:
-        """Delete it, its manifest first: what is left when that dies is no version any more."""
+        """Delete it, its manifest last: as long as that stands, what is left is found as this version's."""
         if self.manifest() is None:
             self.context.log(f"{self.folder} is gone already")
             return
         with self.context.run.effect("retire", version=self.step.inputs["version"], location=self.address):
-            self._delete(MANIFEST)
-            for name, blob in self._blobs().items():
-                if _metadata(blob).get(IMAGE) == self.context.run.image.name:
+            for name, blob in sorted(self._blobs().items(), key=lambda item: item[0] == MANIFEST):
+                if name == MANIFEST or _metadata(blob).get(IMAGE) == self.context.run.image.name:
                     self._delete(name)
                 else:
                     self.context.log(f"{self.folder}/{name} stays: build did not put it there")

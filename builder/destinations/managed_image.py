@@ -83,7 +83,13 @@ class ManagedImage:
             used = self._surroundings.usage.of(azure, azure.subscription)
         listed = [
             PublishedVersion(
-                name, known.get(name), str(body["id"]), _state(body), used.get(str(body["id"]).lower(), "")
+                name,
+                known.get(name),
+                str(body["id"]),
+                _state(body),
+                used.get(str(body["id"]).lower(), ""),
+                # Its making or its deletion ended badly; while Azure works on it, it says so
+                abandoned=body["properties"].get("provisioningState") == "Failed",
             )
             for name, body in bodies.items()
         ]

@@ -5,8 +5,10 @@ A version is whole once all its snapshots are, with their data copied. Azure cha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
@@ -51,6 +53,8 @@ PUBLISH, PROMOTE, REJECT, UPDATE, RETIRE = (
 DISK, DISKS = f"{tag_names.PREFIX}disk", f"{tag_names.PREFIX}version-disks"
 COPY_SECONDS = 5.0
 # The names that a version's disks have, after that of the version
+# Snapshots younger than this may be those of a run that is still making the others of its version
+ABANDONED_SECONDS = 3600.0
 _OF_A_DISK = re.compile(r"(.+)-(?:os|data-[0-9]+)", re.IGNORECASE)
 
 Bodies = Mapping[str, Mapping[str, Any]]
@@ -83,7 +87,10 @@ class Snapshots:
             manifests_in(self._surroundings.records, image.root),
         )
         found = {
-            version: PublishedVersion(version, known[version], str(disks["os"]["id"]), _state(disks))
+        now = azure.clock.now()
+            version: PublishedVersion(
+                version, known[version], str(disks["os"]["id"]), _state(disks), abandoned=_is_abandoned(disks, now)
+            )
             for version, disks in bodies.items()
             if version in known
         }
@@ -221,6 +228,23 @@ def _publish(step: Step, context: StepContext) -> None:
     from builder.azure.operations import wait_all
 
     assert context.manifest is not None
+def _is_abandoned(disks: Bodies, now: float) -> bool:
+    """Whether nobody makes a version that is unfinished: Azure works on none of its snapshots, and none is young."""
+    old = now - ABANDONED_SECONDS
+    return _state(disks) == VersionState.UNFINISHED and all(
+        body["properties"].get("provisioningState") == "Failed" or (_is_done(body) and _made(body) < old)
+        for body in disks.values()
+    )
+
+
+def _made(body: Mapping[str, Any]) -> float:
+    # A time that can't be read says nothing about age: the version stays
+    try:
+        return datetime.fromisoformat(str(body["properties"].get("timeCreated"))).timestamp()
+    except ValueError:
+        return math.inf
+
+
     assert context.artifact is not None
     manifest, stop = context.manifest(), context.run.stop
     group = ResourceId.parse(step.inputs["group"])

@@ -86,6 +86,7 @@ class PublishedVersion:
 
     `in_use` says what still needs the version (a virtual machine, a scale set); "" for nothing. `broken`: it stands
     whole, and a change of it failed, which has to be made again. `regions` are those of the cloud that hold it.
+    `abandoned`: it is unfinished, and nobody is making it.
     """
 
     version: str
@@ -95,6 +96,7 @@ class PublishedVersion:
     in_use: str = ""
     broken: bool = False
     regions: tuple[str, ...] = ()
+    abandoned: bool = False
 
     @property
     def is_whole(self) -> bool:

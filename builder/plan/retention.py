@@ -38,7 +38,7 @@ def retention(
     A version goes when no limit keeps it: it is neither among the newest `versions` (`new` counts, broken ones don't)
     nor younger than `days`. Whatever the limits, these stay: the new version, the newest good one, versions that
     another image names (`pinned`), versions in use, and versions that this tool did not make, or did not promote. What
-    failed publishes left below the new version goes: nobody can use it.
+    failed publishes and failed deletions left below the new version goes: nobody can use it.
     """
     if retain is None or (retain.versions is None and retain.days is None):
         return Verdict()
@@ -55,8 +55,7 @@ def retention(
             stay.append((item.version, why))
         else:
             go.append(item.version)
-    failed = (item.version for item in published if item.manifest is not None and item.state == VersionState.FAILED)
-    go += (version for version in failed if order(version) < order(new))
+    go += (item.version for item in published if _is_left_over(item) and order(item.version) < order(new))
     return Verdict(tuple(sorted(go, key=order)), tuple(stay))
 
 
@@ -73,6 +72,12 @@ def _beyond(
             continue
         if edge is None or _older(item.manifest, edge):
             yield item
+
+
+def _is_left_over(item: PublishedVersion) -> bool:
+    return item.manifest is not None and (
+        item.state == VersionState.FAILED or (item.state == VersionState.UNFINISHED and item.abandoned)
+    )
 
 
 def _newest_good(ours: Sequence[PublishedVersion], new: str) -> str:

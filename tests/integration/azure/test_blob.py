@@ -130,6 +130,34 @@ def test_a_manifest_that_came_back_without_its_disks_is_passed_by(project: Proje
     assert project.decided().action == Action.NONE
 
 
+def test_a_deletion_that_failed_half_way_is_planned_and_made_again(project: Project) -> None:
+    project.still.luns = (2,)
+    with storage_proxy(project.blobs.endpoint) as proxy:
+        project.write(
+            project.blob.replace(project.blobs.endpoint, proxy.endpoint),
+            publish="version: auto\n  retain: {versions: 1}",
+        )
+        project.apply()
+        project.still.content = "second"
+        proxy.look = lambda request: (
+            (409, "Nope") if request.method == "DELETE" and request.path.partition("?")[0].endswith("os.vhd") else None
+        )
+        with pytest.raises(BuildError, match="can't be changed"):
+            project.apply()
+        proxy.look = lambda request: None
+        assert (project.decided().action, project.decided().retires) == (Action.RETIRE, ("1.0.0",))
+        lease = {"comp": "lease"}
+        begun = {"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}
+        project.blobs.request("PUT", f"{project.container}/web/1.0.0/os.vhd", lease, headers=begun)
+        assert project.decided().action == Action.NONE
+        ended = {"x-ms-lease-action": "break", "x-ms-lease-break-period": "0"}
+        project.blobs.request("PUT", f"{project.container}/web/1.0.0/os.vhd", lease, headers=ended)
+        project.apply()
+        assert project.decided().action == Action.NONE
+
+    assert b"/1.0.0/" not in project.blobs.request("GET", project.container, {"restype": "container", "comp": "list"})
+
+
 def test_a_version_that_came_back_with_its_snapshots_is_retired_again(project: Project) -> None:
     """A blob that is restored has what was overwritten in it as snapshots."""
     project.write(project.blob, publish="version: auto\n  retain: {versions: 1}")

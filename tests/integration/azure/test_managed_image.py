@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.azure.ids import compute, group_id
+from builder.errors import BuildError
 from builder.model.plan import Action
-from tests.azure import Simulator
+from tests.azure import Fault, Simulator
 from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import Project, snapshot
 
@@ -43,6 +44,19 @@ def test_versions_are_images_of_their_own_and_old_ones_go(project: Project) -> N
     assert names(project) == ["web-1.0.1", "web-1.0.2"]
     assert [disk["lun"] for disk in body["properties"]["storageProfile"]["dataDisks"]] == [1]
     assert body["properties"]["hyperVGeneration"] == "V2"
+    assert project.decided().action == Action.NONE
+
+
+def test_what_failed_goes_with_the_next_one(project: Project, azure: Simulator) -> None:
+    project.write(IMAGE, publish="version: auto\n  retain: {versions: 5}")
+    azure.faults.add(Fault(f"PUT {IMAGES}", "fail", code="Nope"))
+    with pytest.raises(BuildError, match="Nope"):
+        project.apply()
+    project.still.content = "second"
+    assert project.decided().retires == ("1.0.0",)
+    project.apply()
+
+    assert names(project) == ["web-1.0.1"]
     assert project.decided().action == Action.NONE
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from builder.azure.ids import compute, group_id
+from builder.destinations.snapshot import ABANDONED_SECONDS
+from builder.errors import BuildError
 from builder.model.plan import Action
-from tests.azure import Simulator
+from tests.azure import Fault, Simulator
 from tests.integration.azure.connection import reaching
 from tests.integration.azure.publishing import GALLERY, Project
 
 SNAPSHOT = "snapshot: {resourceGroup: images}"
 SNAPSHOTS = "Microsoft.Compute/snapshots"
+KEEP_ONE = "version: auto\n  retain: {versions: 1}"
 
 
 @pytest.fixture
@@ -57,6 +60,53 @@ def test_a_version_that_lacks_a_disk_is_mended(project: Project) -> None:
     project.apply()
     assert names(project) == ["web-1.0.0-data-3", "web-1.0.0-os"]
     assert project.decided().action == Action.NONE
+
+
+@pytest.mark.parametrize("disk", ["web-1.0.0-os", "web-1.0.0-data-3", "web-1.0.0-data-5"])
+def test_a_deletion_that_failed_is_planned_and_made_again(project: Project, azure: Simulator, disk: str) -> None:
+    project.still.luns = (3, 5)
+    project.write(SNAPSHOT, publish=KEEP_ONE)
+    project.apply()
+    azure.clock.advance(ABANDONED_SECONDS)
+    project.still.content = "second"
+    azure.faults.add(Fault(f"DELETE {SNAPSHOTS}", "fail", code="Nope", name=disk))
+    with pytest.raises(BuildError, match="Nope"):
+        project.apply()
+    assert disk in names(project)
+
+    image = project.decided()
+    assert (image.action, image.retires, image.notes) == (Action.RETIRE, ("1.0.0",), ())
+    project.apply()
+    assert names(project) == ["web-1.0.1-data-3", "web-1.0.1-data-5", "web-1.0.1-os"]
+    assert project.decided().action == Action.NONE
+
+
+def test_what_another_run_may_still_be_making_does_not_go(project: Project, azure: Simulator) -> None:
+    project.write(SNAPSHOT, publish=KEEP_ONE)
+    azure.faults.add(Fault(f"PUT {SNAPSHOTS}", "refuse", code="Nope", name="web-1.0.0-data-3"))
+    with pytest.raises(BuildError, match="Nope"):
+        project.apply()
+    project.still.content = "second"
+    project.apply()
+    assert project.decided().action == Action.NONE
+    assert [note.code for note in project.decided().notes] == ["version_unfinished"]
+    azure.clock.advance(ABANDONED_SECONDS)
+
+    assert project.decided().retires == ("1.0.0",)
+    project.apply()
+    assert names(project) == ["web-1.0.1-data-3", "web-1.0.1-os"]
+
+
+def test_what_azure_is_still_copying_does_not_go_however_old_it_is(project: Project, azure: Simulator) -> None:
+    project.apply()
+    azure.resource("snapshots/web-1.0.0-os").properties["completionPercent"] = 50.0
+    azure.clock.advance(10 * ABANDONED_SECONDS)
+    project.still.content = "second"
+    project.write(SNAPSHOT, publish=KEEP_ONE)
+    project.apply()
+
+    assert project.decided().retires == ()
+    assert len(names(project)) == 4
 
 
 def test_tags_and_tests_are_changed_in_place(project: Project) -> None:

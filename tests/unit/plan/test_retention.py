@@ -94,6 +94,13 @@ def test_what_failed_publishes_left_below_goes_and_takes_no_place():
     assert retiring(versions, "1.0.4", None, now=NOW) == ()
 
 
+def test_an_unfinished_version_goes_once_nobody_makes_it():
+    half = replace(published("1.0.1"), state=VersionState.UNFINISHED)
+    versions = [half, replace(half, version="1.0.2", abandoned=True), replace(half, version="1.0.4", abandoned=True)]
+    foreign = replace(half, version="1.0.0", abandoned=True, manifest=None)
+    assert retiring([foreign, *versions], "1.0.3", RetainSpec(versions=5), now=NOW) == ("1.0.2",)
+
+
 @given(
     st.dictionaries(
         st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 30)).map(lambda p: "{}.{}.{}".format(*p)),
