@@ -49,6 +49,10 @@ class Faults:
     def add(self, fault: Fault) -> None:
         self._rules.append((fault, [0]))
 
+    def clear(self) -> None:
+        """From now on nothing goes wrong; the ledger stays."""
+        self._rules.clear()
+
     def strike(self, operation: str, path: str) -> Fault | None:
         """Counts this call at every rule that means it; the first rule whose turn it is strikes."""
         struck = None

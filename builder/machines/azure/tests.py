@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from builder.azure.ids import ResourceId
 from builder.errors import BuildError, Interrupted
 from builder.machines.azure.guest import AzureGuest
 from builder.machines.azure.kinds import plan_of
-from builder.machines.azure.provision import no_room
 from builder.machines.azure.resolved import TEST_IDENTITY, TEST_PROVISION, TEST_RUN, ResolvedSource, SourceDisk
 from builder.machines.azure.vm import Vm
 from builder.model.kinds import KINDS, Kind
@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 DEPLOYABLE = ("microsoft.compute/galleries/images/versions", "microsoft.compute/images")
 FIRST, SECOND = "test", "test-2"
 RUN_SECONDS = 600.0
-# What happens to a VM beside what is in it: no reason to keep the version from anybody
-NO_VERDICT = frozenset({"machine-stopped", "machine-lost"})
+# What a guest that was reached, or that should have been, says about its version
+VERDICTS = frozenset({"test-failed", "agent-not-ready", "guest-unreachable", "step-failed", "step-timeout"})
+# What Azure refuses or fails to make a VM for, and blames on the image: codes as a whole, parts of messages. All other
+# codes are the surroundings': network, quota, capacity, rights, policies, terms, faults inside Azure
+IMAGE_CODES = re.compile(
+    r"OSProvisioning\w*|VMAgentStatusCommunicationError|(?!\w*Not(Found|Ready|Available)$)\w*(Image|Vhd)\w*",
+    re.IGNORECASE,
+)
+IMAGE_MESSAGES = re.compile("cannot boot", re.IGNORECASE)
+HELD = "the version stands, held back until its tests have run: the same apply runs them once that is mended"
 # What must differ between two machines of an image: a line "name value" for each
 IDENTITY_LINUX = r"""
 echo "machine-id $(cat /etc/machine-id 2>/dev/null)"
@@ -101,7 +109,10 @@ def _run_identity(step: Step, context: StepContext) -> None:
 
 
 class Reported:
-    """A block of checks: whatever fails in it is a failed test, told with what the console shows."""
+    """A block of checks: what the version fails at is a failed test, told with what the console shows.
+
+    What fails beside it is told as it is, and the version waits for its tests.
+    """
 
     def __init__(self, step: Step, context: StepContext) -> None:
         self._step = step
@@ -114,7 +125,7 @@ class Reported:
         if not isinstance(error, BuildError) or isinstance(error, Interrupted):
             return
         if not is_verdict(error):
-            error.hint = "; ".join(filter(None, (error.hint, "the version is held back until its tests have run")))
+            error.hint = "; ".join(filter(None, (error.hint, HELD)))
             return
         context = self._context
         if error.code != "test-failed":
@@ -132,10 +143,13 @@ class Reported:
 
 
 def is_verdict(error: BuildError) -> bool:
-    """Whether an error says something about the version, and not about Azure's room, its faults, or the VM's end."""
-    if isinstance(error, AzureError):
-        return not (no_room(error) or error.remedy in (Remedy.RETRY, Remedy.WAIT))
-    return error.code not in NO_VERDICT
+    """Whether an error says something about the version, and not about what a VM of it stands in."""
+    if error.code in VERDICTS:
+        return True
+    if not isinstance(error, AzureError) or error.remedy in (Remedy.RETRY, Remedy.WAIT):
+        return False
+    blamed = IMAGE_CODES.fullmatch(error.azure_code) or IMAGE_MESSAGES.search(error.message)
+    return blamed is not None
 
 
 def _machine(step: Step, context: StepContext, role: str) -> tuple[Vm, AzureGuest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,50 @@ def test_a_failed_test_is_told_by_all_and_what_can_not_tell_it_hides_nothing(bui
     assert version.manifest is not None
     assert [test["passed"] for test in version.manifest.tests] == [True, True, False]
     assert version.state == VersionState.HELD
+
+
+SURROUNDINGS = (
+    ("Microsoft.Network/networkInterfaces", "fail", 2, 1, "SubnetIsFull", "no addresses"),
+    ("Microsoft.Compute/virtualMachines", "refuse", 2, 9, "QuotaExceeded", "exceeding approved Cores quota"),
+    ("Microsoft.Compute/virtualMachines", "refuse", 2, 9, "Conflict", "refused for good"),
+    ("Microsoft.Compute/virtualMachines", "refuse", 2, 9, "RequestDisallowedByPolicy", "no VMs here"),
+    ("Microsoft.Compute/virtualMachines", "fail", 2, 9, "OverconstrainedAllocationRequest", "no room"),
+    ("Microsoft.Compute/virtualMachines", "hang", 2, 1, "", "never ends"),
+)
+
+
+@pytest.mark.parametrize(("kind", "fault", "nth", "times", "code", "message"), SURROUNDINGS)
+def test_what_keeps_a_vm_from_being_made_is_no_failed_test(
+    build: Build, kind: str, fault: Any, nth: int, times: int, code: str, message: str
+) -> None:
+    write(build, "gallery", make=True)
+    build.simulator.faults.add(Fault(f"PUT {kind}", fault, nth=nth, times=times, code=code, message=message))
+    with pytest.raises(BuildError, match=code or "Azure needs more than") as caught:
+        build.apply()
+
+    assert caught.value.code == ("azure-error" if code else "azure-timeout")
+    assert "the version stands, held back until its tests have run: the same apply" in (caught.value.hint or "")
+    assert states(build) == {"versions": "held"}
+    (version,) = build.destinations()[0].observe(build.image).versions
+    assert version.manifest is not None
+    assert version.manifest.tests == ()
+    build.simulator.faults.clear()
+    build.simulator.clock.advance(7200)
+    made = len(build.simulator.traffic.pairs)
+    assert build.decided().action == Action.PUBLISH
+    assert build.apply().version == "1.0.0"
+    assert states(build) == {"versions": "promoted"}
+    vms = [pair.url.partition("?")[0].rpartition("/")[2] for pair in build.simulator.traffic.pairs[made:]
+           if pair.operation == "PUT Microsoft.Compute/virtualMachines"]  # fmt: skip
+    assert vms == ["build-test"]
+
+
+@pytest.mark.parametrize("code", ["OSProvisioningTimedOut", "OSProvisioningClientError", "InvalidVhd"])
+def test_a_version_that_azure_can_not_start_has_failed_its_tests(build: Build, code: str) -> None:
+    write(build, "gallery", make=True)
+    build.simulator.faults.add(Fault("PUT Microsoft.Compute/virtualMachines", "fail", nth=2, times=9, code=code))
+    with pytest.raises(BuildError, match=code) as caught:
+        build.apply()
+
+    assert caught.value.code == "test-failed"
+    assert states(build) == {"versions": "failed"}
