@@ -61,7 +61,7 @@ PROJECT_RULES: tuple[Callable[[Sequence[ImageSpec]], Iterator[Diagnostic]], ...]
     together.known_bases,
     together.cycles,
     together.bases_fit,
-    together.own_definitions,
+    together.own_destinations,
     together.own_identifiers,
 )
 

@@ -9,6 +9,7 @@ from posixpath import normpath
 
 from builder.errors import Diagnostic
 from builder.model.spec import Choice, ImageSpec, KeyPath
+from builder.model.version import NEUTRAL
 from builder.spec.rules.base import destinations_of, finding
 
 # Each part of a gallery version is a 32-bit integer; whether it has a sign is not documented
@@ -32,6 +33,8 @@ IDENTIFIED_BY = {
     "blob": ("account", "container", "prefix"),
     "directory": ("path",),
 }
+# What gives the versions of a destination their names; where the spec leaves it out, the image's name does
+NAMED_BY = {"managedImage": "name", "snapshot": "name", "blob": "prefix"}
 
 
 def version_parts(image: ImageSpec) -> Iterator[Diagnostic]:
@@ -85,19 +88,26 @@ def destinations_once(image: ImageSpec) -> Iterator[Diagnostic]:
     """A version goes to a destination once."""
     seen: set[tuple[object, ...]] = set()
     for destination in image.publish.to:
-        identity = identity_of(destination)
+        identity = identity_of(destination, image)
         if identity in seen:
             message = f"the same {destination.kind} is listed before"
             yield finding(image, destination.path, "duplicate-destination", message)
         seen.add(identity)
 
 
-def identity_of(destination: Choice) -> tuple[object, ...]:
-    """What makes two destinations the same one."""
-    keys = IDENTIFIED_BY[destination.kind]
-    if destination.kind == "directory":
-        return (destination.kind, PurePosixPath(normpath(destination.values["path"])))
-    return (destination.kind, *(str(destination.values.get(key, "")).lower() for key in keys))
+def identity_of(destination: Choice, image: ImageSpec) -> tuple[object, ...]:
+    """What makes two destinations the same one: their versions have the same names, for which Azure ignores case."""
+    kind, values = destination.kind, dict(destination.values)
+    if kind == "directory":
+        return (kind, PurePosixPath(normpath(values["path"])))
+    if kind in NAMED_BY:
+        name = str(values.get(NAMED_BY[kind], image.name))
+        # A version that no template puts into a name is put at its end
+        values[NAMED_BY[kind]] = name.removesuffix(f"-{NEUTRAL}") if kind != "blob" else name.rstrip("/")
+    keys = IDENTIFIED_BY[kind]
+    # Names of blobs are the only ones in Azure with small and capital letters apart
+    texts = {key: str(values.get(key, "")) for key in keys}
+    return (kind, *(text if key == "prefix" else text.lower() for key, text in texts.items()))
 
 
 def gallery_regions(image: ImageSpec) -> Iterator[Diagnostic]:

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from builder.errors import Diagnostic
-from builder.model.spec import ImageSpec
+from builder.model.spec import Choice, ImageSpec
 from builder.spec.rules.base import finding
-from builder.spec.rules.publishing import DEFAULT_SKU, identity_of
+from builder.spec.rules.publishing import DEFAULT_SKU, NAMED_BY, identity_of
 from builder.spec.schema import guess
 
-# Destinations that hold versions of one image; the others keep images apart by name
-OF_ONE_IMAGE = ("gallery",)
+# The key that tells the images of destinations apart; a directory keeps them apart by itself
+OF_ONE_IMAGE = {"gallery": "definition", **NAMED_BY}
 
 
 def names_once(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
@@ -92,17 +92,29 @@ def bases_fit(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
                 yield finding(image, ("os", key), "base-differs", message, f"write `{key}: {theirs}`")
 
 
-def own_definitions(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
-    """A gallery definition holds versions of one image: those of two would take each other's numbers."""
-    first: dict[tuple[object, ...], ImageSpec] = {}
+def own_destinations(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
+    """A definition, or a name of versions, is one image's: those of two would take each other's numbers and names.
+
+    Both would be built, before one of them finds its version taken. A directory has a folder for each image.
+    """
+    first: dict[tuple[object, ...], tuple[ImageSpec, Choice]] = {}
     for image in images:
         for destination in image.publish.to:
-            if destination.kind not in OF_ONE_IMAGE:
+            key = OF_ONE_IMAGE.get(destination.kind)
+            if key is None:
                 continue
-            other = first.setdefault(identity_of(destination), image)
-            if other.name != image.name:
-                message = f"image '{other.name}' is published to the same definition"
-                yield finding(image, (*destination.path, "definition"), "shared-definition", message)
+            other, theirs = first.setdefault(identity_of(destination, image), (image, destination))
+            if other.name == image.name:
+                continue
+            if destination.kind == "gallery":
+                code, message = "shared-definition", f"image '{other.name}' is published to the same definition"
+            else:
+                code, message = "shared-name", f"versions of image '{other.name}' get the same names here"
+            if key in destination.values or key not in theirs.values:
+                help = f'write one for each image, such as `{key}: "{{{{ image.name }}}}"`'
+            else:
+                help = f"write another `{key}` there: {other.place(*theirs.path, key)}"
+            yield finding(image, (*destination.path, key), code, message, help)
 
 
 def own_identifiers(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
@@ -110,7 +122,7 @@ def own_identifiers(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
     first: dict[tuple[object, ...], tuple[object, ...]] = {}
     for image in images:
         for destination in image.publish.to:
-            if destination.kind not in OF_ONE_IMAGE:
+            if destination.kind != "gallery":
                 continue
             values = destination.values
             given = values.get("properties", {})
@@ -118,7 +130,7 @@ def own_identifiers(images: Sequence[ImageSpec]) -> Iterator[Diagnostic]:
             stand_in = {"publisher": values["gallery"], "offer": values["definition"], "sku": DEFAULT_SKU}
             names = [given.get(key, default) for key, default in stand_in.items()]
             identifier = tuple(str(part).lower() for part in (*gallery, *names))
-            definition = identity_of(destination)
+            definition = identity_of(destination, image)
             if first.setdefault(identifier, definition) != definition:
                 path = (*destination.path, "properties", "offer")
                 message = f"another definition of the gallery is {'/'.join(map(str, names))} too"

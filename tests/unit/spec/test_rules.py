@@ -386,6 +386,10 @@ FINDINGS = [
         ["{path: duplicate-destination the same directory is listed before"],
     ),
     (
+        AZURE + "publish: {to: [{snapshot: {resourceGroup: r}}, {snapshot: {resourceGroup: R, name: web}}]}\n",
+        ["{resourceGroup: duplicate-destination the same snapshot is listed before"],
+    ),
+    (
         AZURE + gallery("regions: [westeurope, {name: westeurope, replicas: 100}]"),
         [
             "[westeurope: replicas a version has at most 100 replicas in all regions",
@@ -624,7 +628,57 @@ def test_a_definition_holds_one_image(tmp_path: Path):
     first = AZURE + gallery("regions: [westeurope]")
     assert many(tmp_path, first, first.replace("name: web", "name: db")) == [
         "images/1.yaml:4:69 shared-definition image 'web' is published to the same definition"
+        ' | write one for each image, such as `definition: "{{ image.name }}"`'
     ]
+
+
+GIVEN = "{{resourceGroup: r, name: {}}}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "found"),
+    [
+        ("managedImage", GIVEN.format("x"), GIVEN.format("X"), "same"),
+        ("managedImage", GIVEN.format("x"), GIVEN.format('"x-{{ image.version }}"'), "same"),
+        ("managedImage", GIVEN.format("x"), GIVEN.format('"{{ image.version }}-x"'), ""),
+        ("managedImage", GIVEN.format("x"), GIVEN.format("y"), ""),
+        ("managedImage", "{resourceGroup: r}", "{resourceGroup: r}", ""),
+        ("managedImage", "{resourceGroup: r}", GIVEN.format("web"), "same"),
+        ("managedImage", GIVEN.format("db"), "{resourceGroup: R}", "theirs"),
+        ("managedImage", GIVEN.format("x"), "{resourceGroup: q, name: x}", ""),
+        ("snapshot", GIVEN.format("x"), GIVEN.format("X"), "same"),
+        ("snapshot", "{resourceGroup: r}", "{resourceGroup: r}", ""),
+        ("blob", "{account: abc, container: vhds, prefix: x}", "{account: abc, container: vhds, prefix: x/}", "same"),
+        ("blob", "{account: abc, container: vhds, prefix: x}", "{account: abc, container: vhds, prefix: X}", ""),
+        ("blob", "{account: abc, container: vhds}", "{account: abc, container: vhds}", ""),
+        ("blob", "{account: abc, container: vhds}", "{account: abc, container: other, prefix: web}", ""),
+        ("directory", "{path: g}", "{path: g}", ""),
+    ],
+)
+def test_images_have_names_of_their_own_in_azure(tmp_path: Path, kind: str, first: str, second: str, found: str):
+    spec = "{}publish: {{to: [{{{}: {}}}]}}\n"
+    db = spec.format(AZURE, kind, second).replace("name: web", "name: db", 1)
+    key, line = "prefix" if kind == "blob" else "name", db.splitlines()[3]
+    message = "shared-name versions of image 'web' get the same names here"
+    column = line.find(f"{key}: ") + len(f"{key}: ") + 1
+    expected = {
+        "": [],
+        "same": [
+            f'images/1.yaml:4:{column} {message} | write one for each image, such as `{key}: "{{{{ image.name }}}}"`'
+        ],
+        "theirs": [f"images/1.yaml:4:31 {message} | write another `name` there: images/0.yaml:4:56"],
+    }
+    assert many(tmp_path, spec.format(AZURE, kind, first), db) == expected[found]
+
+
+def test_a_matrix_needs_its_values_in_names(tmp_path: Path):
+    text = AZURE.replace("name: web", 'name: "web-{{ matrix.x }}"\nmatrix: {x: [a, b]}')
+    one = text + "publish: {to: [{managedImage: {resourceGroup: r, name: web}}]}\n"
+    assert many(tmp_path, one) == [
+        "images/0.yaml:5:56 shared-name versions of image 'web-a' get the same names here"
+        ' | write one for each image, such as `name: "{{ image.name }}"`'
+    ]
+    assert many(tmp_path, one.replace("name: web}", 'name: "{{ image.name }}-base"}')) == []
 
 
 def test_definitions_of_a_gallery_have_identifiers_of_their_own(tmp_path: Path):
