@@ -28,6 +28,10 @@ VERSION = "build-version"
 MOST_TAGS = 50
 LONGEST_NAME = 512
 LONGEST_VALUE = 256
+# Groups of what outlives runs begin so; they belong to no run
+CHECKPOINTS = "build-checkpoints"
+# How long after its beginning a run's resources may be taken for left behind by somebody who can't ask for the run
+EXPIRES_SECONDS = 2 * 24 * 3600.0
 # Characters that a name can't have
 NOT_IN_NAMES = frozenset("<>%&\\?/")
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from builder.cli.common import Environment, Variables, parse_variables
+from builder.errors import BuildError, Unreachable
+
+if TYPE_CHECKING:
+    from builder.apply.collect import Needed
+    from builder.cli.planning import Planned
+    from builder.destinations.base import Destination
+    from builder.model.cleaning import Cleaned
+    from builder.model.plan import Plan
+    from builder.model.spec import ImageSpec
 
 
 def command(
@@ -26,54 +38,95 @@ def command(
 ) -> None:
     """Remove left-overs of dead runs, and checkpoints that neither a present spec nor its newest version stands on.
 
-    Old runs' records and old downloads go, too, and what dead runs and expired checkpoints left in a cloud. Versions in
-    galleries are never touched. Losing a checkpoint costs time at the next build, nothing else.
+    Old runs' records and old downloads go, too, and what dead runs, expired uploads and expired checkpoints left in a
+    cloud, wherever images are built or published. Versions in galleries are never touched. Losing a checkpoint costs
+    time at the next build, nothing else.
     """
-    from builder.apply.collect import DAY_SECONDS, Needed, collect, kept_artifacts
-    from builder.cli.planning import PlanRequest, destinations_of, make_plan
-    from builder.errors import BuildError
-    from builder.machines.base import Keep
+    from builder.apply.collect import DAY_SECONDS, collect, kept_artifacts
+    from builder.apply.elsewhere import clean_elsewhere
+    from builder.cli.planning import destinations_of
     from builder.machines.registry import Machines
-    from builder.model.plan import Action
+    from builder.model.cleaning import Keep
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
     from builder.report.units import bytes_text
 
-    planned = make_plan(PlanRequest(environment=environment, variables=parse_variables(variables)))
-    checkpoints = {item.step.digest for image in planned.plan.images for item in image.steps}
-    artifacts = {(item.step.digest, image.image) for image in planned.plan.images for item in image.steps}
-    adopted = {(image.start, image.image) for image in planned.plan.images if image.action == Action.ADOPT}
-    blocked = frozenset(image.image for image in planned.plan.images if image.action == Action.BLOCKED)
-    destinations = destinations_of(planned.loaded)
-    for document in planned.loaded.documents:
-        image = document.render(NEUTRAL_VERSION)
+    planned, unreachable = _plan(environment, parse_variables(variables))
+    loaded = planned.loaded
+    destinations = destinations_of(loaded)
+    images = [document.render(NEUTRAL_VERSION) for document in loaded.documents]
+    needed, missed = _needed(planned.plan, images, destinations)
+    if unreachable:
+        needed = replace(needed, blocked=frozenset(image.name for image in images))
+    store = Store(planned.store)
+    keep = Keep(needed.checkpoints, kept_artifacts(store, needed), days)
+    if days is None:
+        days = int(loaded.project.expire_checkpoints // DAY_SECONDS)
+    found = collect(store, needed=needed, days=days, dry_run=dry_run)
+    elsewhere = clean_elsewhere(images, Machines(planned.store), destinations, store, keep, dry_run=dry_run)
+    for cleaned in elsewhere.cleaned:
+        if cleaned.error is None:
+            print(f"- {cleaned.what}")
+    for removed in found:
+        print(f"- {removed.what}  {bytes_text(removed.size)}")
+    total = bytes_text(sum(removed.size for removed in found))
+    print(f"{'Would remove' if dry_run else 'Removed'} {len(found)} of the local store's entries, {total}.")
+    _warn([*missed, *elsewhere.missed])
+    _refuse(elsewhere.cleaned)
+
+
+def _plan(environment: str | None, variables: dict[str, str]) -> tuple[Planned, bool]:
+    """The plan, and whether no image could be looked at: then it is made offline, which is enough for this host."""
+    from builder.cli.planning import PlanRequest, make_plan
+
+    request = PlanRequest(environment=environment, variables=variables)
+    try:
+        return make_plan(request), False
+    except Unreachable:
+        return make_plan(replace(request, offline=True)), True
+
+
+def _needed(
+    plan: Plan, images: Sequence[ImageSpec], destinations: Callable[[ImageSpec], Sequence[Destination]]
+) -> tuple[Needed, list[tuple[str, BuildError]]]:
+    """What present specs and their newest versions need, and the destinations that could not be asked."""
+    from builder.apply.collect import Needed
+    from builder.model.plan import Action
+
+    checkpoints = {item.step.digest for image in plan.images for item in image.steps}
+    artifacts = {(item.step.digest, image.image) for image in plan.images for item in image.steps}
+    adopted = {(image.start, image.image) for image in plan.images if image.action == Action.ADOPT}
+    blocked = {image.image for image in plan.images if image.action == Action.BLOCKED}
+    missed: list[tuple[str, BuildError]] = []
+    for image in images:
         for destination in destinations(image):
-            newest = destination.observe(image).newest
+            try:
+                newest = destination.observe(image).newest
+            except BuildError as error:
+                # What it holds may be what an artifact is still needed for
+                blocked.add(image.name)
+                missed.append((destination.name, error))
+                continue
             if newest is not None and newest.manifest is not None:
                 # Steps of other versions of this tool may have no digest
                 steps = {str(step["digest"]) for step in newest.manifest.steps if step.get("digest")}
                 checkpoints |= steps
                 # What a version holds is not captured twice, unless the plan is to publish it again
                 artifacts -= {(digest, image.name) for digest in steps} - adopted
-    needed = Needed(frozenset(checkpoints), frozenset(artifacts), blocked)
-    store = Store(planned.store)
-    keep = Keep(needed.checkpoints, kept_artifacts(store, needed), days)
-    if days is None:
-        days = int(planned.loaded.project.expire_checkpoints // DAY_SECONDS)
-    found = collect(store, needed=needed, days=days, dry_run=dry_run)
-    images = [document.render(NEUTRAL_VERSION) for document in planned.loaded.documents]
-    machines = Machines(planned.store)
-    failed = []
-    for machine in {machines(image).name: machines(image) for image in images}.values():
-        for cleaned in machine.clean([image for image in images if machines(image) is machine], keep, dry_run=dry_run):
-            if cleaned.error is None:
-                print(f"- {cleaned.what}")
-            else:
-                failed.append(f"{cleaned.what}: {cleaned.error.message}")
-    for removed in found:
-        print(f"- {removed.what}  {bytes_text(removed.size)}")
-    total = bytes_text(sum(removed.size for removed in found))
-    print(f"{'Would remove' if dry_run else 'Removed'} {len(found)} of the local store's entries, {total}.")
+    return Needed(frozenset(checkpoints), frozenset(artifacts), frozenset(blocked)), missed
+
+
+def _warn(missed: Iterable[tuple[str, BuildError]]) -> None:
+    """Say what was not looked at, each reason once: what is local was cleaned all the same."""
+    for name, error in {error.message: (name, error) for name, error in missed}.values():
+        print(f"warning: {name} was not looked at: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+
+
+def _refuse(cleaned: Iterable[Cleaned]) -> None:
+    """Raise BuildError for what could not be removed."""
+    failed = [f"{item.what}: {item.error.message}" for item in cleaned if item.error is not None]
     if failed:
         subject = "1 left-over" if len(failed) == 1 else f"{len(failed)} left-overs"
         raise BuildError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from builder.azure.ids import ResourceId
 from builder.destinations import gallery_versions as versions
 from builder.errors import Interrupted
+from builder.model.cleaning import Place
 from builder.model.run import StepContext
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ def connection(subscription: str | None) -> Azure:
     from builder.azure import connection as gateway
 
     return gateway.connect(subscription)
+
+
+def places_in(subscription: str | None) -> tuple[Place, ...]:
+    """A subscription as the place where publishing leaves things. Raises BuildError when there is no connection."""
+    from builder.azure.cleanup import Subscription
+
+    return (Subscription(connection(subscription)),)
 
 
 class _Regions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from builder.model.artifact import Artifact
+from builder.model.cleaning import Place
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits
 from builder.model.spec import ImageSpec
 from builder.model.steps import Step
@@ -41,6 +42,12 @@ class Destination(Protocol):
 
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """The steps that remove old versions: one each, with the version in its inputs."""
+
+    def places(self) -> tuple[Place, ...]:
+        """Where publishing leaves something that is no version, outside of this host.
+
+        Raises BuildError when nobody can tell.
+        """
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """A version of ours as the artifact that it was made of, for another destination or as a base."""

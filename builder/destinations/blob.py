@@ -21,6 +21,7 @@ from builder.destinations.azure_steps import as_rendered, publishing_step
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest
 from builder.model.canonical import canonical
+from builder.model.cleaning import Place
 from builder.model.kinds import KINDS, Kind
 from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
@@ -144,6 +145,10 @@ class Blob:
             )
             for version in versions
         ]
+
+    def places(self) -> tuple[Place, ...]:
+        """None: what an upload left stands below the prefix, and the next one goes on with it."""
+        return ()
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """The VHDs of a version, by their addresses."""

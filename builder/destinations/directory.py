@@ -17,6 +17,7 @@ from pathlib import Path
 from builder.disk.vhd import FOOTER_SIZE
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
+from builder.model.cleaning import Place
 from builder.model.kinds import KINDS, Kind
 from builder.model.observed import FOREIGN, Blocker, Published, PublishedVersion, Traits
 from builder.model.run import StepContext
@@ -125,6 +126,10 @@ class Directory:
     def update_steps(self, image: ImageSpec, published: Published, version: str) -> list[Step]:
         """None: a version in a folder has no properties of its own."""
         return []
+
+    def places(self) -> tuple[Place, ...]:
+        """None: it is on this host."""
+        return ()
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """The files of a version."""

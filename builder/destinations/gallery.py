@@ -15,12 +15,14 @@ from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_run as run
 from builder.destinations import gallery_versions as versions
 from builder.destinations.azure_disks import gives_out
+from builder.destinations.azure_follow import places_in
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed
 from builder.destinations.gallery_standing import Standing, look
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.model.artifact import Artifact, CapturedDisk
+from builder.model.cleaning import Place
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Step
@@ -268,6 +270,10 @@ class Gallery:
             )
             for version in versions
         ]
+
+    def places(self) -> tuple[Place, ...]:
+        """The gallery's subscription: disks that were uploaded for it."""
+        return places_in(self._values.get("subscription"))
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """The version itself: galleries copy from it, also into other subscriptions."""

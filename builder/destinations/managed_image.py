@@ -14,7 +14,7 @@ from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, gives_out, remove_uploads
-from builder.destinations.azure_follow import connection
+from builder.destinations.azure_follow import connection, places_in
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
     change_tags,
@@ -32,6 +32,7 @@ from builder.destinations.gallery_versions import MOVING
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError
 from builder.model.artifact import Artifact, CapturedDisk, Manifest, ManifestDisk
+from builder.model.cleaning import Place
 from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
@@ -221,6 +222,10 @@ class ManagedImage:
                 publishing_step(RETIRE, title, self._common(id, image, version), changes, image.place("publish"))
             )
         return found
+
+    def places(self) -> tuple[Place, ...]:
+        """The image's subscription: disks that were uploaded for it."""
+        return places_in(self._values.get("subscription"))
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """The image as a whole: galleries publish from it."""

@@ -16,7 +16,7 @@ from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, gives_out
-from builder.destinations.azure_follow import connection
+from builder.destinations.azure_follow import connection, places_in
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
     change_tags,
@@ -33,6 +33,7 @@ from builder.destinations.listings import Listings
 from builder.destinations.surroundings import Surroundings
 from builder.errors import BuildError, PlanStale
 from builder.model.artifact import Artifact, CapturedDisk, ManifestDisk
+from builder.model.cleaning import Place
 from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits, VersionState
 from builder.model.run import StepContext
@@ -163,6 +164,10 @@ class Snapshots:
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """One step a version: its snapshots are deleted."""
         return [self._change(RETIRE, "delete", image, version, []) for version in versions]
+
+    def places(self) -> tuple[Place, ...]:
+        """The snapshots' subscription: disks that were uploaded for them."""
+        return places_in(self._values.get("subscription"))
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """The snapshots themselves."""

@@ -7,6 +7,7 @@ from typing import NoReturn
 from builder.destinations.base import Destination
 from builder.errors import BuildError
 from builder.model.artifact import Artifact
+from builder.model.cleaning import Place
 from builder.model.kinds import KINDS, Kind
 from builder.model.observed import Blocker, Published, PublishedVersion, Traits
 from builder.model.run import StepContext
@@ -53,6 +54,10 @@ class Unseen:
     def retire_steps(self, image: ImageSpec, versions: tuple[str, ...]) -> list[Step]:
         """None: what stands there is not known."""
         return []
+
+    def places(self) -> tuple[Place, ...]:
+        """None: nothing is asked of it."""
+        return ()
 
     def artifact(self, version: PublishedVersion) -> Artifact:
         """That of the destination."""

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
-from builder.errors import BuildError
+from builder.model.cleaning import Place
 from builder.model.observed import MachineFacts
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
 from builder.model.steps import Step
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """Something that a dead run left, and that is removed now; or `error`: why it could not be."""
-
-    what: str
-    error: BuildError | None = None
-
-
-@dataclass(frozen=True)
-class Keep:
-    """What clean-up leaves alone: checkpoints that builds start from, by digest, and captured disks that are still to
-    be published, by digest and image. `days` is how old a checkpoint may be that is none of these; None for as long as
-    was said when it was made.
-    """
-
-    checkpoints: frozenset[str]
-    artifacts: frozenset[tuple[str, str]]
-    days: int | None = None
 
 
 class Machine(Protocol):
@@ -64,9 +42,5 @@ class Machine(Protocol):
     def open(self, run: Run) -> AbstractContextManager[Session]:
         """Provision. Everything is undone when the block ends."""
 
-    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
-        """Remove what dead runs of these images left outside of the local store, and what has expired there.
-
-        Returns what that is (or would be); one that can't be removed is in no other's way. Nothing of a run that lives,
-        or that this tool did not make, is touched.
-        """
+    def places(self, image: ImageSpec) -> tuple[Place, ...]:
+        """Where building this image leaves something outside of this host. Raises BuildError when nobody can tell."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from builder.machines.azure import capture, kinds, tests  # noqa: F401 - importing them registers their kinds
 from builder.machines.azure.steps import all_steps
 from builder.machines.azure.wanted import region_as_written, wanted_machine
-from builder.machines.base import Cleaned, Keep
+from builder.model.cleaning import Place
 from builder.model.observed import MachineFacts, Traits
 from builder.model.run import Run, Session
 from builder.model.spec import ImageSpec
@@ -94,27 +93,11 @@ class AzureMachine:
 
         return AzureSession(run, self.store, self.connect(run.image))
 
-    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
-        """Resource groups and resources of dead runs, snapshots that have expired or that nobody is to publish, in the
-        subscriptions of these images.
-        """
-        from builder.machines.azure import cleanup
+    def places(self, image: ImageSpec) -> tuple[Place, ...]:
+        """The subscription that the image is built in."""
+        from builder.azure.cleanup import Subscription
 
-        connections = {azure.subscription: azure for azure in map(self.connect, images)}
-        cleaned = []
-        names = frozenset(image.name for image in images)
-        for azure in connections.values():
-            found = cleanup.left_overs(azure, self._is_alive, keep, names)
-            refused = [] if dry_run else cleanup.remove(azure, found)
-            errors = {left.id: error for left, error in refused}
-            cleaned += [
-                Cleaned(f"{left.id.short} of run {left.run} ({left.why})", errors.get(left.id)) for left in found
-            ]
-        return cleaned
-
-    def _is_alive(self, run: str) -> bool | None:
-        """Whether a run lives; None for one that this store knows nothing of."""
-        return self.store.is_alive(run) if self.store.run_folder(run).is_dir() else None
+        return (Subscription(self.connect(image)),)
 
 
 def offline_facts(image: ImageSpec) -> MachineFacts:

@@ -6,13 +6,13 @@ import hashlib
 import re
 
 from builder.azure.ids import ResourceId, compute, group_id, network
+from builder.azure.tags import CHECKPOINTS
 
 # Azure's limits: 90 characters for a resource group, 80 for most resources, 64 and 15 for a computer's name
 LONGEST_GROUP = 90
 LONGEST = 80
 # How much of an image's name and of a run's id people get to read in the name of a group; the mark tells them apart
 SHOWN_IMAGE, SHOWN_RUN = 40, 24
-CHECKPOINTS = "build-checkpoints"
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
 
 

@@ -21,8 +21,6 @@ from builder.model.run import Run
 from builder.model.spec import DisksSpec
 
 Json = dict[str, Any]
-# How long after its beginning a run's resources may be taken for left behind by somebody who can't ask for the run
-EXPIRES_SECONDS = 2 * 24 * 3600.0
 # What another size, or another moment, helps against
 _NO_ROOM = re.compile(
     r"(Zonal|Spot)?AllocationFailed|Overconstrained\w*AllocationRequest|AllocationTimeout|SkuNotAvailable|"
@@ -66,7 +64,7 @@ class Provisioner:
 
     def tags(self, **more: str) -> Json:
         """The tags of everything of this run: ours, and the spec's own, which policies may ask for."""
-        expires = self.azure.clock.now() + EXPIRES_SECONDS
+        expires = self.azure.clock.now() + tag.EXPIRES_SECONDS
         own = {**self.run.image.tags, **self.machine.tags}
         found = tag.ours(run=self.run.id, image=self.run.image.name, expires=expires, extra=own)
         return {**found, **{name.replace("_", "-"): value for name, value in more.items()}}

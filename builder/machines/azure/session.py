@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from builder.azure.cleanup import remove_from_group
 from builder.azure.connection import Azure
 from builder.azure.errors import AzureError
 from builder.azure.ids import ResourceId
@@ -13,7 +14,6 @@ from builder.events import Warned
 from builder.machines.azure import checkpoints
 from builder.machines.azure.cargo import Carrier
 from builder.machines.azure.checkpoints import Keeper
-from builder.machines.azure.cleanup import remove_from_group
 from builder.machines.azure.guest import AzureGuest
 from builder.machines.azure.last import LastGuest
 from builder.machines.azure.names import Names

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from builder.errors import BuildError
 from builder.guest.generalize import generalize_step
 from builder.guest.kinds import prepare_step
-from builder.machines.base import Cleaned, Keep
 from builder.machines.local.capture import capture_step
 from builder.machines.local.checks import blocked_tests, test_steps
 from builder.machines.local.sources import disks_step, file_source, source_step
+from builder.model.cleaning import Place
 from builder.model.hardware import host_architecture
 from builder.model.observed import Blocker, MachineFacts
 from builder.model.run import Run, Session
@@ -132,6 +131,6 @@ class LocalMachine:
 
         return LocalSession(run, self.store)
 
-    def clean(self, images: Sequence[ImageSpec], keep: Keep, *, dry_run: bool) -> list[Cleaned]:
-        """Everything is in the store, and what a dead process mounted is gone with it."""
-        return []
+    def places(self, image: ImageSpec) -> tuple[Place, ...]:
+        """None: everything is in the store, and what a dead process mounted is gone with it."""
+        return ()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from builder.apply.elsewhere import clean_elsewhere
+from builder.azure import cleanup
 from builder.azure.ids import compute
 from builder.errors import BuildError
-from builder.machines.azure import cleanup
 from builder.machines.azure.deep import FOUND
 from builder.machines.azure.machine import AzureMachine
-from builder.machines.base import Keep
+from builder.model.cleaning import Cleaned, Keep
 from builder.model.plan import Action
 from tests.azure import Fault, Simulator
 from tests.azure.guests import Scripted
@@ -173,6 +174,15 @@ class Killed(BaseException):
     """As if the process had ended here."""
 
 
+def clean(build: Build, keep: Keep, *, dry_run: bool = False) -> list[Cleaned]:
+    """Clean up where the image is built."""
+    found = clean_elsewhere(
+        [build.image], lambda _: AzureMachine(build.store), lambda _: [], build.store, keep, dry_run=dry_run
+    )
+    assert found.missed == ()
+    return list(found.cleaned)
+
+
 def test_what_a_killed_run_left_is_found_and_removed(
     azure: Simulator, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,11 +200,10 @@ def test_what_a_killed_run_left_is_found_and_removed(
     assert [item.id for item in found] == [mine]
     assert cleanup.left_overs(build.azure, lambda run: True) == []
     assert cleanup.left_overs(build.azure, lambda run: None) == []  # a run of another host may live
-    machine = AzureMachine(build.store)
-    (said,) = machine.clean([build.image], NOTHING, dry_run=True)
+    (said,) = clean(build, NOTHING, dry_run=True)
     assert left in said.what
     assert left in build.groups()
-    assert machine.clean([build.image], NOTHING, dry_run=False) == [said]
+    assert clean(build, NOTHING) == [said]
     azure.clock.advance(120)
     assert build.groups() == []
 
@@ -221,10 +230,9 @@ def test_captured_disks_that_nobody_is_to_publish_go(
 
     assert found(wanted, alive=False) == found(NOTHING, alive=True) == found(NOTHING, alive=None) == []
     assert found(NOTHING, alive=False) == [snapshot.name]
-    machine = AzureMachine(build.store)
-    machine.clean([build.image], wanted, dry_run=False)
+    clean(build, wanted)
     assert azure.state.find(snapshot.id) is not None
-    machine.clean([build.image], NOTHING, dry_run=False)
+    clean(build, NOTHING)
     assert azure.state.find(snapshot.id) is None
     assert azure.resource("images/web/versions/1.0.0").provisioning == "Succeeded"
 
@@ -264,7 +272,7 @@ def test_what_can_not_be_removed_is_told_and_keeps_nothing_else(azure: Simulator
     for disk in disks:
         build.azure.put(disk, {"location": "westeurope", "tags": expired, "properties": properties}).wait()
     azure.faults.add(Fault("DELETE Microsoft.Compute/disks", "refuse", name="one", code="ScopeLocked"))
-    cleaned = AzureMachine(build.store).clean([build.image], NOTHING, dry_run=False)
+    cleaned = clean(build, NOTHING)
     errors = {item.what.split()[0]: item.error for item in cleaned}
 
     assert build.azure.find(disks[1]) is None

@@ -1,8 +1,8 @@
-"""Removes what runs leave in Azure. Only what carries our tags is touched, and nothing that stands beside it."""
+"""Removes what runs leave in a subscription: only what carries our tags, and nothing that stands beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,12 @@ from builder.azure.disk_access import end_open
 from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import GROUP_KIND, ResourceId
 from builder.azure.operations import Operation, wait_all
-from builder.machines.azure.checkpoints import DAY_SECONDS
-from builder.machines.azure.names import CHECKPOINTS
-from builder.machines.azure.provision import EXPIRES_SECONDS
-from builder.machines.base import Keep
+from builder.model.cleaning import Cleaned, IsAlive, Keep
 
 Json = dict[str, Any]
 RESOURCES = "Microsoft.Resources/resources"
 SNAPSHOT = "Microsoft.Compute/snapshots"
+DAY_SECONDS = 24 * 3600.0
 # What uses something goes before it; each row is removed side by side
 ORDER = (
     ("Microsoft.Compute/virtualMachines",),
@@ -49,14 +47,30 @@ class _Look:
     """What decides whether something is a left-over."""
 
     now: float
-    is_alive: Callable[[str], bool | None]
+    is_alive: IsAlive
     keep: Keep | None
     images: Collection[str]
 
 
+class Subscription:
+    """A subscription as a place where runs leave things: that of a machine, or of a destination."""
+
+    def __init__(self, azure: Azure) -> None:
+        self.name = f"subscription {azure.subscription.lower()}"
+        self._azure = azure
+
+    def clean(self, images: Collection[str], keep: Keep, is_alive: IsAlive, *, dry_run: bool) -> list[Cleaned]:
+        """Resource groups and resources of dead runs, uploads and snapshots that have expired, and snapshots that
+        nobody is to publish or to start from.
+        """
+        found = left_overs(self._azure, is_alive, keep, images)
+        errors = {} if dry_run else {left.id: error for left, error in remove(self._azure, found)}
+        return [Cleaned(f"{left.id.short} of run {left.run} ({left.why})", errors.get(left.id)) for left in found]
+
+
 def left_overs(
     azure: Azure,
-    is_alive: Callable[[str], bool | None],
+    is_alive: IsAlive,
     keep: Keep | None = None,
     images: Collection[str] = (),
 ) -> list[LeftOver]:
@@ -82,7 +96,7 @@ def left_overs(
 def _left(body: Json, look: _Look) -> LeftOver | None:
     tags = body.get("tags") or {}
     id = ResourceId.parse(str(body["id"]))
-    ours = tag.is_ours(tags) and not id.name.lower().startswith(CHECKPOINTS)
+    ours = tag.is_ours(tags) and not id.name.lower().startswith(tag.CHECKPOINTS)
     # A gallery's version is no left-over, however old its run
     if not ours or (id.provider and not any(_is(id, kind) for row in ORDER for kind in row)):
         return None
@@ -114,7 +128,7 @@ def _old(tags: Json, now: float, keep: Keep, *, elsewhere: bool) -> bool:
     created = tag.moment(str(tags.get(tag.CREATED, "")))
     if keep.days is None or created is None or tag.STEP not in tags or tags[tag.STEP] in keep.checkpoints:
         return False
-    return created + max(keep.days * DAY_SECONDS, EXPIRES_SECONDS if elsewhere else 0.0) <= now
+    return created + max(keep.days * DAY_SECONDS, tag.EXPIRES_SECONDS if elsewhere else 0.0) <= now
 
 
 def _is(id: ResourceId, kind: str) -> bool:
