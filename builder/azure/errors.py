@@ -40,7 +40,8 @@ class ErrorClass:
         )
 
 
-_QUOTA = "free quota in this location, ask for more (portal: Quotas), or list sizes of other families in the spec"
+_CORES = "free quota in this location, ask for more (portal: Quotas), or list sizes of other families in the spec"
+_QUOTA = "free quota in this location, or ask for more (portal: Quotas)"
 _CAPACITY = "list more sizes in machine.azure.size, or build in another location or zone"
 _RIGHTS = "give the signed-in identity a role on that scope that has the action; a new role needs some minutes"
 _PLAN = "the image has a purchase plan: its publisher, product and name have to go along with what is made from it"
@@ -69,6 +70,8 @@ ERROR_CLASSES: tuple[ErrorClass, ...] = (
                "SpotEvicted", Remedy.CHANGE, _CAPACITY),
     ErrorClass(".*", Remedy.CHANGE, _CAPACITY,
                message="SkuNotAvailable|requested (VM )?size .* is (currently )?not available"),
+    ErrorClass("(Resource)?QuotaExceeded|OperationNotAllowed", Remedy.CHANGE, _CORES,
+               message=r"\b(cores|vCPUs?)\b.*quota|quota.*\b(cores|vCPUs?)\b"),
     ErrorClass("ResourceQuotaExceeded|QuotaExceeded|PublicIPCountLimitReached", Remedy.CHANGE, _QUOTA),
     ErrorClass("OperationNotAllowed", Remedy.CHANGE, _QUOTA, message="quota|exceeding approved"),
     ErrorClass("OperationNotAllowed", Remedy.CHANGE,

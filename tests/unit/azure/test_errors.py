@@ -25,7 +25,8 @@ CLASSES = (
     (200, "OverconstrainedAllocationRequest", "", C, "machine.azure.size"),
     (409, "SkuNotAvailable", "", C, "machine.azure.size"),
     (400, "InvalidTemplateDeployment", "failed: SkuNotAvailable", C, "machine.azure.size"),
-    (409, "OperationNotAllowed", "Operation results in exceeding approved Total Regional Cores quota.", C, "quota"),
+    (409, "OperationNotAllowed", "results in exceeding approved Total Regional Cores quota.", C, "families"),
+    (409, "QuotaExceeded", "exceeding approved standardDSv5Family vCPUs quota", C, "other families"),
     (409, "OperationNotAllowed", "Creation of managed images are not supported for virtual machine with"
      " TrustedLaunch", C, "gallery"),
     (409, "OperationNotAllowed", "The VM is running", C, ""),
@@ -44,6 +45,16 @@ CLASSES = (
     (404, "SubscriptionNotFound", "", C, "AZURE_SUBSCRIPTION_ID"),
     (418, "SomethingNew", "", C, ""),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "message"), [
+    ("QuotaExceeded", "The maximum number of snapshots is reached"), ("ResourceQuotaExceeded", "PremiumDiskCount"),
+    ("OperationNotAllowed", "exceeding approved StandardSSDStorageSnapshots quota"), ("PublicIPCountLimitReached", ""),
+])  # fmt: skip
+def test_sizes_are_advised_against_a_lack_of_cores_alone(code: str, message: str) -> None:
+    found = azure_error("make snapshots/s", 409, {"error": {"code": code, "message": message}})
+
+    assert found.hint == "free quota in this location, or ask for more (portal: Quotas)"
 
 
 @pytest.mark.parametrize(("status", "code", "message", "remedy", "hint"), CLASSES)
