@@ -130,3 +130,15 @@ def test_a_version_that_azure_can_not_start_has_failed_its_tests(build: Build, c
 
     assert caught.value.code == "test-failed"
     assert states(build) == {"versions": "failed"}
+
+
+def test_a_vm_that_stays_after_its_tests_is_in_no_version_s_way(build: Build) -> None:
+    write(build, "gallery", make=True)
+    build.simulator.faults.add(
+        Fault("DELETE Microsoft.Compute/virtualMachines", "refuse", code="Conflict", message="for good", times=99)
+    )
+    assert build.apply().version == "1.0.0"
+    assert states(build) == {"versions": "promoted"}
+    (warning,) = [message for message in build.warnings if "/virtualMachines/build-test could not" in message]
+    assert "for good" in warning
+    assert "`build gc` removes" in warning
