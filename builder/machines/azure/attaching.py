@@ -10,7 +10,8 @@ MOST_LUNS = 64
 
 def attach(vm: Vm, disk: ResourceId) -> int:
     """Attach a disk, and return its LUN: the first that is free. Raises AzureError, Interrupted."""
-    data = list(vm.azure.get(vm.id)["properties"]["storageProfile"].get("dataDisks") or [])
+    with vm.unless_gone():
+        data = list(vm.azure.get(vm.id)["properties"]["storageProfile"].get("dataDisks") or [])
     taken = {int(entry["lun"]) for entry in data}
     lun = next(number for number in range(MOST_LUNS) if number not in taken)
     data.append({"lun": lun, "createOption": "Attach", "managedDisk": {"id": str(disk)}, "deleteOption": "Detach"})

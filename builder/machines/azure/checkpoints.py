@@ -131,7 +131,7 @@ class Keeper:
                 },
                 incremental=what == "step",
             )
-            with self.run.effect("azure.snapshot", resource=str(id)):
+            with self.run.effect("azure.snapshot", resource=str(id)), vm.unless_gone():
                 # One of an earlier try under the same name holds something else
                 self._replace(id)
                 operations.append(self.azure.put(id, body, stop=self.run.stop))

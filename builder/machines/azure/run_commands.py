@@ -153,7 +153,8 @@ class RunCommands:
             now = clock.now()
             clock.sleep(self._looks.next(now - started.since, now), self.run.stop)
             self.run.check_stop()
-            body = self.azure.get(started.id, expand="instanceView")
+            with self.vm.unless_gone():
+                body = self.azure.get(started.id, expand="instanceView")
             _check(body)
             view = View.of(body)
             now = clock.now()

@@ -125,7 +125,8 @@ class Reported:
         if not isinstance(error, BuildError) or isinstance(error, Interrupted):
             return
         if not is_verdict(error):
-            error.hint = "; ".join(filter(None, (error.hint, HELD)))
+            # Of a VM that is gone, nothing is built again: another is made of the version
+            error.hint = HELD if error.code == "machine-gone" else "; ".join(filter(None, (error.hint, HELD)))
             return
         context = self._context
         if error.code != "test-failed":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.azure.connection import Azure
-from builder.azure.errors import AzureError
+from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import ResourceId
 from builder.azure.polling import next_poll
 from builder.errors import BuildError
@@ -68,15 +68,18 @@ class Vm:
         ]
 
     def view(self) -> Json:
-        """The instance view."""
-        return self.azure.read(f"{self.id}/instanceView", kind=self.id.kind)
+        """The instance view. Raises BuildError ("machine-gone") when there is no such VM any more."""
+        try:
+            return self.azure.read(f"{self.id}/instanceView", kind=self.id.kind)
+        except NotFound as error:
+            raise self._gone(error) from error
 
     def power(self) -> str:
         """The power state: "running", "stopped" (from inside), "deallocated"."""
         return power_of(self.view())
 
     def check_there(self) -> None:
-        """Raise when nothing runs here any more: MachineLost for a spot VM that Azure took."""
+        """Raise when nothing runs here any more: MachineLost for a spot VM that Azure took, else BuildError."""
         power = self.power()
         if power not in STILL:
             return
@@ -92,11 +95,32 @@ class Vm:
             hint="a step must not switch its machine off; look at the activity log of the VM for who else did",
         )
 
+    def _gone(self, error: NotFound) -> BuildError:
+        """The error for a VM that does not stand any more, though nothing of ours removed it."""
+        group = error.azure_code == "ResourceGroupNotFound"
+        what = f"resource group {self.id.group} of {self.id.short}" if group else f"{self.id.short} in {self.id.group}"
+        return BuildError(
+            f"{what} is gone: it was deleted under this run, by whom is not known here",
+            code="machine-gone",
+            hint="the same apply builds again from the last checkpoint, or else from the source; Azure's activity log "
+            "tells who deleted it",
+        )
+
+    @contextmanager
+    def unless_gone(self) -> Iterator[None]:
+        """A block that Azure refuses when the VM does not stand any more: then that is raised, not the refusal."""
+        try:
+            yield
+        except NotFound:
+            self.view()
+            raise
+
     @contextmanager
     def unless_taken(self) -> Iterator[None]:
         """A block that Azure refuses when nothing runs here any more: then that is raised, not the refusal."""
         try:
-            yield
+            with self.unless_gone():
+                yield
         except AzureError as error:
             if error.status == CONFLICT:
                 self.check_there()
@@ -150,12 +174,12 @@ class Vm:
         """
         if self.spot and not self.is_off:
             self.check_there()
-        with self.run.effect("azure.deallocate", resource=str(self.id)):
+        with self.run.effect("azure.deallocate", resource=str(self.id)), self.unless_gone():
             self._post("deallocate")
 
     def generalize(self) -> None:
         """Mark it as generalized, for good."""
-        with self.run.effect("azure.generalize", resource=str(self.id)):
+        with self.run.effect("azure.generalize", resource=str(self.id)), self.unless_gone():
             self._post("generalize")
 
     def _post(self, action: str) -> None:

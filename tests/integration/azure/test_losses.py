@@ -135,6 +135,48 @@ def test_a_test_vm_that_somebody_stops_says_nothing_about_the_version(azure: Sim
     assert azure.resource("images/web/versions/1.0.0").body["tags"]["build-state"] == "promoted"
 
 
+@pytest.mark.parametrize("what", ["VM", "group"])
+@pytest.mark.parametrize("moment", [56, 62, 75, 90, 100])
+def test_what_somebody_deletes_under_a_build_is_named(azure: Simulator, build: Build, what: str, moment: float) -> None:
+    build.write(STEPS)
+    part = "virtualMachines/build-vm" if what == "VM" else "/resourceGroups/build-web"
+
+    def delete() -> None:
+        for item in list(azure.state):
+            if part in item.id:
+                azure.state.delete(item.id)
+
+    azure.clock.after(moment, delete)
+    with pytest.raises(BuildError, match="is gone: it was deleted under this run") as caught:
+        build.apply()
+    assert caught.value.code == "machine-gone"
+    assert ("resource group" in caught.value.message) == (what == "group")
+    assert "virtualMachines/build-vm" in caught.value.message
+    assert "the same apply builds again from the last checkpoint" in (caught.value.hint or "")
+    azure.clock.advance(600)
+    assert build.apply().version == "1.0.0"
+
+
+def test_a_test_vm_that_somebody_deletes_says_nothing_about_the_version(azure: Simulator, build: Build) -> None:
+    azure.guests.answer(Scripted("sleep forever", hangs=True, seconds=math.inf))
+    build.write("test:\n  - provision: {}\n  - run: sleep forever\n")
+
+    def look() -> None:
+        found = [item for item in azure.state if "/build-test/runCommands/" in item.id]
+        if found:
+            for item in [item for item in azure.state if "virtualMachines/build-test" in item.id]:
+                azure.state.delete(item.id)
+        else:
+            azure.clock.after(5, look)
+
+    look()
+    with pytest.raises(BuildError, match=r"build-test .* is gone") as caught:
+        build.apply()
+    assert caught.value.code == "machine-gone"
+    assert "held back until its tests have run" in (caught.value.hint or "")
+    assert "checkpoint" not in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize("code", ["InternalServerError", "InternalExecutionError", "OSProvisioningTimedOut"])
 def test_a_vm_that_azure_failed_to_make_is_made_anew(azure: Simulator, build: Build, code: str) -> None:
     azure.faults.add(Fault(f"PUT {VMS}", "fail", code=code, times=2))
