@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.azure.ids import ResourceId
 from builder.destinations.gallery_definition import Difference
 from builder.errors import BuildError, Place
 from builder.model.spec import Choice, ImageSpec
@@ -44,6 +45,12 @@ def versioned_name(choice: Choice, image: ImageSpec, version: str) -> str:
     """The same for a destination, as it is in a spec without a version, and an image that is rendered with one."""
     neutral, rendered = (str(item.values.get("name", image.name)) for item in (choice, as_rendered(choice, image)))
     return versioned(neutral, rendered, version)
+
+
+def resolved_name(group: ResourceId, kind: str, choice: Choice, image: ImageSpec) -> str:
+    """Where versions of a kind of resource stand: their group, and their names but for the version."""
+    name = str(choice.values.get("name", image.name)).removesuffix(f"-{NEUTRAL}")
+    return f"{group}/{kind}/{name}".lower()
 
 
 def version_in(name: str, neutral: str) -> str:

@@ -80,7 +80,8 @@ class Gallery:
             for name, body in standing.versions.items()
         ]
         listed.sort(key=lambda item: version_key(item.version))
-        return Published(self.name, tuple(listed), tuple(checks.standing_blockers(self._choice, image, standing)))
+        blockers = tuple(checks.standing_blockers(self._choice, image, standing))
+        return Published(self.name, tuple(listed), blockers, resolved=str(self._definition_id(azure)).lower())
 
     def _used(self, azure: Azure, image: ImageSpec) -> Mapping[str, str]:
         try:

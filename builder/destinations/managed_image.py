@@ -26,7 +26,14 @@ from builder.destinations.azure_resources import (
     tag_differences,
     taken,
 )
-from builder.destinations.azure_steps import as_rendered, publishing_step, refuse_fixed, version_in, versioned_name
+from builder.destinations.azure_steps import (
+    as_rendered,
+    publishing_step,
+    refuse_fixed,
+    resolved_name,
+    version_in,
+    versioned_name,
+)
 from builder.destinations.gallery_definition import OS_TYPES, Difference
 from builder.destinations.gallery_versions import MOVING
 from builder.destinations.surroundings import Surroundings
@@ -95,7 +102,9 @@ class ManagedImage:
             for name, body in bodies.items()
         ]
         listed.sort(key=lambda item: version_key(item.version))
-        return Published(self.name, tuple(listed))
+        group = group_id(azure.subscription, self._values["resourceGroup"])
+        resolved = resolved_name(group, IMAGES, self._choice, image)
+        return Published(self.name, tuple(listed), resolved=resolved)
 
     def _azure(self) -> Azure:
         return connection(self._values.get("subscription"))

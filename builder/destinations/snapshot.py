@@ -27,7 +27,7 @@ from builder.destinations.azure_resources import (
     tag_differences,
     taken,
 )
-from builder.destinations.azure_steps import as_rendered, publishing_step, version_in, versioned_name
+from builder.destinations.azure_steps import as_rendered, publishing_step, resolved_name, version_in, versioned_name
 from builder.destinations.gallery_definition import OS_TYPES
 from builder.destinations.listings import Listings
 from builder.destinations.surroundings import Surroundings
@@ -99,7 +99,8 @@ class Snapshots:
             # One that is in the way of a disk of ours hides what we have of the version
             if version not in found or found[version].state == VersionState.UNFINISHED:
                 found[version] = PublishedVersion(version, None, id)
-        return Published(self.name, tuple(sorted(found.values(), key=lambda item: version_key(item.version))))
+        ordered = tuple(sorted(found.values(), key=lambda item: version_key(item.version)))
+        return Published(self.name, ordered, resolved=resolved_name(group, SNAPSHOTS, self._choice, image))
 
     def _foreign(self, bodies: Sequence[Mapping[str, Any]], image: ImageSpec) -> Iterator[tuple[str, str]]:
         """Snapshots that are named as disks of a version and aren't ours: the version that they say, and their ids."""

@@ -118,11 +118,15 @@ class PublishedVersion:
 
 @dataclass(frozen=True)
 class Published:
-    """The versions of one image at one destination, oldest first (by version, not by time)."""
+    """The versions of one image at one destination, oldest first (by version, not by time).
+
+    `resolved` is where they stand, in the same words however specs write it; "" where nobody had to be asked for that.
+    """
 
     destination: str
     versions: tuple[PublishedVersion, ...] = ()
     blockers: tuple[Blocker, ...] = ()
+    resolved: str = ""
 
     @property
     def newest(self) -> PublishedVersion | None:

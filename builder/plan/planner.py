@@ -26,7 +26,7 @@ from builder.plan.graph import base_of, bases_first, pinned_version, pinned_vers
 from builder.plan.outcome import as_reasons, blocked, reason_of
 from builder.plan.selection import PlanOptions, selected
 from builder.plan.situation import Situation
-from builder.plan.together import with_waits
+from builder.plan.together import Claims, with_waits
 
 LIFETIME = timedelta(hours=24)
 # How many machines and destinations are asked at once, where they are not on this host
@@ -170,6 +170,7 @@ class _Work:
         self.demands: dict[str, tuple[Demand, ...]] = {}
         self.looks: dict[str, _Looks] = {}
         self.unreachable: dict[str, Unreachable] = {}
+        self.claims = Claims()
 
     def look(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
         """Begin to observe images side by side, where their machine allows that: what is far away takes its time."""
@@ -216,6 +217,10 @@ class _Work:
         else:
             self.situations[name] = situation
             self.observed[name] = situation.observed()
+            reasons += self.claims.refused(situation)
+        if reasons and not errors:
+            self.plans[name] = blocked(situation, reasons, base=base_of(image))
+        elif not errors:
             with _about_one_image(errors):
                 self.plans[name] = self._decide(situation)
         if errors:

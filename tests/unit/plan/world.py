@@ -141,6 +141,8 @@ class World:
     updates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # By destination: those whose versions it can't be given without a build
     untaken: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # What destinations turn out to be
+    resolved: dict[str, str] = field(default_factory=dict)
     # Destinations whose versions no machine is made of
     undeployable: tuple[str, ...] = ()
     tests_published: bool = False
@@ -336,7 +338,8 @@ class MemoryDestination:
     def observe(self, image: ImageSpec) -> Published:
         blocker = self.world.blockers.get(self.name)
         held = self.world.galleries.get(self.name, {}).get(image.name, ())
-        return Published(self.name, tuple(held), (blocker,) if blocker else ())
+        resolved = self.world.resolved.get(self.name, "")
+        return Published(self.name, tuple(held), (blocker,) if blocker else (), resolved)
 
     def check(self, image: ImageSpec, traits: Traits) -> tuple[Blocker, ...]:
         return ()
