@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from builder.azure.ids import ResourceId
 from builder.destinations import gallery_versions as versions
-from builder.errors import Interrupted
+from builder.errors import BuildError, Interrupted
 from builder.model.cleaning import Place
 from builder.model.run import StepContext
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # Replication is asked for at most so often: it moves by per cent in minutes
 LOOK_SECONDS = 30.0
 LONGEST_PAUSE = 60.0
+# How long a version or an image is followed: replicating terabytes to far regions takes many hours
+FOLLOW_SECONDS = 24 * 3600.0
+# How long a deletion is waited for; a version's takes minutes
+DELETE_SECONDS = 2 * 3600.0
 
 
 def connection(subscription: str | None) -> Azure:
@@ -31,6 +36,28 @@ def places_in(subscription: str | None) -> tuple[Place, ...]:
     from builder.azure.cleanup import Subscription
 
     return (Subscription(connection(subscription)),)
+
+
+def ended(operations: Sequence[Operation], name: str, context: StepContext, seconds: float) -> None:
+    """Wait until Azure has done all of these with what people call `name`.
+
+    Raises BuildError ("azure-timeout") after so many seconds, and as `wait_all` does.
+    """
+    from builder.azure.operations import OperationTimeout, wait_all
+
+    try:
+        wait_all(operations, stop=context.run.stop, timeout=seconds)
+    except OperationTimeout as error:
+        raise still_at_work(name, seconds) from error
+
+
+def still_at_work(name: str, seconds: float) -> BuildError:
+    """The error for what Azure doesn't come to an end with. None of Azure's own: nobody is to try it again at once."""
+    return BuildError(
+        f"Azure is still at work on {name} after {seconds / 3600:g} h: nothing was undone, and it goes on there",
+        code="azure-timeout",
+        hint="the same `build apply` follows it again; Azure's activity log of the resource group says what it does",
+    )
 
 
 class _Regions:
@@ -59,8 +86,11 @@ def follow(
     """Wait until nothing goes on with a version any more; returns it as it then is, {} when it is gone.
 
     `operation` is ours; without one it is another run's, and `body` is where that had come to. Raises AzureError when
-    our operation fails. Interrupted only ends the waiting: Azure goes on, and the next apply follows it.
+    our operation fails. Interrupted, or BuildError ("azure-timeout") after FOLLOW_SECONDS, only ends the waiting: Azure
+    goes on, and the next apply follows it.
     """
+    from builder.azure.operations import OperationTimeout
+
     regions = _Regions(context)
     try:
         if operation is not None:
@@ -72,6 +102,8 @@ def follow(
             code="interrupted",
             hint="the same `build apply` follows it to its end",
         ) from error
+    except OperationTimeout as error:
+        raise still_at_work("/".join(id.names), FOLLOW_SECONDS) from error
 
 
 def _by_operation(
@@ -88,7 +120,7 @@ def _by_operation(
         if found is not None:
             regions.tell(found)
 
-    operation.wait(stop=context.run.stop, on_progress=look)
+    operation.wait(stop=context.run.stop, timeout=FOLLOW_SECONDS, on_progress=look)
     body = azure.get(id, expand="ReplicationStatus")
     regions.tell(body)
     return body
@@ -101,6 +133,8 @@ def _by_state(
     found: dict[str, Any] | None = body
     while found is not None and versions.provisioning(found) in versions.MOVING:
         regions.tell(found)
+        if azure.clock.now() - began >= FOLLOW_SECONDS:
+            raise still_at_work("/".join(id.names), FOLLOW_SECONDS)
         pause = min(LONGEST_PAUSE, max(5.0, 0.1 * (azure.clock.now() - began)))
         azure.clock.sleep(pause, context.run.stop)
         context.run.check_stop()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
 from builder.destinations import azure_manifests as manifests
-from builder.destinations.azure_follow import connection
+from builder.destinations.azure_follow import DELETE_SECONDS, connection, ended
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.gallery_definition import Difference
 from builder.destinations.usage import users_of_images
@@ -128,4 +128,4 @@ def retire_resource(step: Step, context: StepContext) -> None:
             hint="move that to a newer version; the next apply asks again",
         )
     with context.run.effect("retire", version=step.inputs["version"], resource=str(id)):
-        azure.delete(id, stop=context.run.stop).wait(stop=context.run.stop)
+        ended([azure.delete(id, stop=context.run.stop)], id.short, context, DELETE_SECONDS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.azure.ids import ResourceId
+from builder.azure.names import name_problem
 from builder.destinations.gallery_definition import Difference
 from builder.errors import BuildError, Place
 from builder.model.spec import Choice, ImageSpec
@@ -51,6 +52,16 @@ def resolved_name(group: ResourceId, kind: str, choice: Choice, image: ImageSpec
     """Where versions of a kind of resource stand: their group, and their names but for the version."""
     name = str(choice.values.get("name", image.name)).removesuffix(f"-{NEUTRAL}")
     return f"{group}/{kind}/{name}".lower()
+
+
+def fitting(kind: str, name: str, choice: Choice, image: ImageSpec) -> str:
+    """A version's name. Raises BuildError, with the place of the spec's own part of it, when Azure would refuse it."""
+    problem = name_problem(kind, name)
+    if problem is not None:
+        where = image.place(*choice.path, "name")
+        hint = "write another `name`, shorter where it is too long: the version is added to it"
+        raise BuildError(problem, code="azure-name", where=where, hint=hint)
+    return name
 
 
 def version_in(name: str, neutral: str) -> str:

@@ -95,9 +95,9 @@ class Blob:
             state = VersionState.PROMOTED
             if manifest is not None and ours:
                 state = _state(manifest, blobs)
-            location = f"{container_address(self._where, _cloud())}/{self._prefix}/{version}"
             # Uploads hold a lease of what they write
             abandoned = state == VersionState.UNFINISHED and not any(map(_is_leased, blobs.values()))
+            location = f"{container_address(self._where, _cloud())}/{self._prefix}/{version}"
             found.append(PublishedVersion(version, manifest if ours else None, location, state, abandoned=abandoned))
         return sorted(found, key=lambda item: version_key(item.version))
 
@@ -183,15 +183,15 @@ def _metadata(blob: BlobProperties) -> Mapping[str, str]:
     return blob.metadata or {}
 
 
+def _is_leased(blob: BlobProperties) -> bool:
+    return str(blob.lease.status or "") == "locked"
+
+
 def _state(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> VersionState:
     """How far a version is, by the blobs in its folder."""
     if not _has_disks(manifest, blobs):
         return VersionState.UNFINISHED
     return STATES.get(_metadata(blobs[MANIFEST]).get(STATE, ""), VersionState.PROMOTED)
-def _is_leased(blob: BlobProperties) -> bool:
-    return str(blob.lease.status or "") == "locked"
-
-
 
 
 def _has_disks(manifest: Manifest, blobs: Mapping[str, BlobProperties]) -> bool:

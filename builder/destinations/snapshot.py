@@ -16,7 +16,14 @@ from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, gives_out
-from builder.destinations.azure_follow import connection, places_in
+from builder.destinations.azure_follow import (
+    DELETE_SECONDS,
+    FOLLOW_SECONDS,
+    connection,
+    ended,
+    places_in,
+    still_at_work,
+)
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
     change_tags,
@@ -27,7 +34,14 @@ from builder.destinations.azure_resources import (
     tag_differences,
     taken,
 )
-from builder.destinations.azure_steps import as_rendered, publishing_step, resolved_name, version_in, versioned_name
+from builder.destinations.azure_steps import (
+    as_rendered,
+    fitting,
+    publishing_step,
+    resolved_name,
+    version_in,
+    versioned_name,
+)
 from builder.destinations.gallery_definition import OS_TYPES
 from builder.destinations.listings import Listings
 from builder.destinations.surroundings import Surroundings
@@ -53,9 +67,9 @@ PUBLISH, PROMOTE, REJECT, UPDATE, RETIRE = (
 # Which disk it is ("os", "data-0"), and which ones the version has
 DISK, DISKS = f"{tag_names.PREFIX}disk", f"{tag_names.PREFIX}version-disks"
 COPY_SECONDS = 5.0
-# The names that a version's disks have, after that of the version
 # Snapshots younger than this may be those of a run that is still making the others of its version
 ABANDONED_SECONDS = 3600.0
+# The names that a version's disks have, after that of the version
 _OF_A_DISK = re.compile(r"(.+)-(?:os|data-[0-9]+)", re.IGNORECASE)
 
 Bodies = Mapping[str, Mapping[str, Any]]
@@ -87,8 +101,8 @@ class Snapshots:
             (_seen(version, disks, image) for version, disks in bodies.items() if "os" in disks),
             manifests_in(self._surroundings.records, image.root),
         )
-        found = {
         now = azure.clock.now()
+        found = {
             version: PublishedVersion(
                 version, known[version], str(disks["os"]["id"]), _state(disks), abandoned=_is_abandoned(disks, now)
             )
@@ -121,10 +135,12 @@ class Snapshots:
 
     def publish_steps(self, image: ImageSpec, version: str, traits: Traits, *, held: bool) -> list[Step]:
         """One step: all snapshots. Held back, a tag says so."""
-        choice = as_rendered(self._choice, image)
+        choice, base = as_rendered(self._choice, image), versioned_name(self._choice, image, version)
+        for word in ("os", *(f"data-{disk.lun}" for disk in image.disks.data)):
+            fitting(SNAPSHOTS, f"{base}-{word}", self._choice, image)
         inputs = {
             **self._inputs(image, version),
-            "base": versioned_name(self._choice, image, version),
+            "base": base,
             "location": choice.values.get("location") or ("" if traits.where == HERE else traits.where),
             "incremental": choice.values["incremental"],
             "held": held,
@@ -229,11 +245,6 @@ def _state(disks: Bodies) -> VersionState:
     return manifests.STATES.get(tags.get(tag_names.STATE, ""), VersionState.PROMOTED)
 
 
-def _publish(step: Step, context: StepContext) -> None:
-    """Make the snapshots that are missing, side by side, and wait until their data are copied."""
-    from builder.azure.operations import wait_all
-
-    assert context.manifest is not None
 def _is_abandoned(disks: Bodies, now: float) -> bool:
     """Whether nobody makes a version that is unfinished: Azure works on none of its snapshots, and none is young."""
     old = now - ABANDONED_SECONDS
@@ -251,6 +262,9 @@ def _made(body: Mapping[str, Any]) -> float:
         return math.inf
 
 
+def _publish(step: Step, context: StepContext) -> None:
+    """Make the snapshots that are missing, side by side, and wait until their data are copied."""
+    assert context.manifest is not None
     assert context.artifact is not None
     manifest, stop = context.manifest(), context.run.stop
     group = ResourceId.parse(step.inputs["group"])
@@ -280,7 +294,7 @@ def _made(body: Mapping[str, Any]) -> float:
                 for id, word, source, new in zip(ids, words, sources, missing, strict=True)
                 if new
             ]
-            wait_all(begun, stop=stop)
+            ended(begun, f"the snapshots of {step.inputs['version']}", context, FOLLOW_SECONDS)
             for id in ids:
                 _wait_for_data(azure, id, context)
     context.locations.append(str(ids[0]))
@@ -300,7 +314,7 @@ def _stands(azure: Azure, id: ResourceId, digest: str, context: StepContext) -> 
     if not manifests.is_of(tags, context.run.image.name) or tags.get(tag_names.DIGEST) != digest:
         raise taken(id)
     if body["properties"].get("provisioningState") == "Failed":
-        azure.delete(id, stop=context.run.stop).wait(stop=context.run.stop)
+        ended([azure.delete(id, stop=context.run.stop)], id.short, context, DELETE_SECONDS)
         return False
     return True
 
@@ -323,9 +337,12 @@ def _body(step: Step, context: StepContext, location: str, tags: Mapping[str, st
 
 def _wait_for_data(azure: Azure, id: ResourceId, context: StepContext) -> None:
     """Incremental snapshots copy their data after their operation has ended; the source must stay until then."""
+    began = azure.clock.now()
     while not _is_done(body := azure.get(id)):
         if body["properties"].get("provisioningState") == "Failed":
             raise BuildError(f"snapshot {id.name} failed", code="azure-error", hint="run the same apply again")
+        if azure.clock.now() - began >= FOLLOW_SECONDS:
+            raise still_at_work(id.short, FOLLOW_SECONDS)
         percent = int(body["properties"].get("completionPercent") or 0)
         context.progress(percent, 100, "per cent", id.name)
         azure.clock.sleep(COPY_SECONDS, context.run.stop)
@@ -354,16 +371,15 @@ def _update(step: Step, context: StepContext) -> None:
 
 
 def _retire(step: Step, context: StepContext) -> None:
-    from builder.azure.operations import wait_all
-
     azure, ids = _standing(step, context)
     if not ids:
         context.log(f"{step.inputs['version']} is gone already")
         return
     with context.run.effect("retire", version=step.inputs["version"], group=step.inputs["group"]):
         # The OS disk's goes last: as long as it stands, the rest is found as left of this version
-        wait_all([azure.delete(id) for id in ids[1:]], stop=context.run.stop)
-        azure.delete(ids[0]).wait(stop=context.run.stop)
+        name = f"the snapshots of {step.inputs['version']}"
+        ended([azure.delete(id) for id in ids[1:]], name, context, DELETE_SECONDS)
+        ended([azure.delete(ids[0])], name, context, DELETE_SECONDS)
 
 
 KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))

@@ -27,7 +27,7 @@ from builder.plan.publishing import Publishing
 from builder.plan.reasons import reasons_for, version_used
 from builder.plan.situation import OurVersion, Situation
 from builder.plan.testing import tests_before, untestable
-from builder.plan.versions import choose, order
+from builder.plan.versions import order
 
 REUSE = "reuse"
 RUN = "run"
@@ -131,10 +131,10 @@ class _Decider:
         """The version of a rebuild: it is part of the digest. One that the same rebuild left unfinished is mended."""
         situation = self.situation
         for version, digest in situation.unfinished:
-            next_one = choose(situation.wanted, situation.taken(digest))
+            next_one = situation.next_version(digest)
             if version == next_one and digest == image_digest(self._steps(situation.image, version)):
                 return version
-        return choose(situation.wanted, situation.taken(""))
+        return situation.next_version("")
 
     def _plan(self, digest: str) -> ImagePlan:
         situation, current = self.situation, self.situation.current
@@ -315,7 +315,7 @@ class _Decider:
         ]
         if blockers:
             return self._blocked(as_reasons(blockers))
-        version = self.version or choose(situation.wanted, situation.taken(digest))
+        version = self.version or situation.next_version(digest)
         work = Publishing(situation, situation.document.render(version), version, missing=destinations)
         made = self._steps(work.image, self.token)
         reasons = self._why(digest, made)

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from builder.destinations.base import Destination
-from builder.errors import Place
+from builder.errors import BuildError, Place
 from builder.model.artifact import REBUILD_INPUT, Manifest
 from builder.model.kinds import KindRegistry
 from builder.model.observed import Blocker, Published, PublishedVersion, VersionState
 from builder.model.spec import ImageDocument, ImageSpec
-from builder.plan.versions import Wanted, order, wanted
+from builder.plan.versions import Wanted, choose, order, wanted
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,14 @@ class Situation:
         """
         versions: Iterator[PublishedVersion] = (item for _, published in self.published for item in published.versions)
         return (item.version for item in versions if not item.is_unfinished(digest))
+
+    def next_version(self, digest: str) -> str:
+        """The version to publish this content as. Raises BuildError, at `publish.version`, when there is none left."""
+        try:
+            return choose(self.wanted, self.taken(digest))
+        except BuildError as error:
+            error.where = error.where or self.image.place("publish", "version")
+            raise
 
     @property
     def blockers(self) -> tuple[Blocker, ...]:

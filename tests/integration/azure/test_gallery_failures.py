@@ -170,3 +170,32 @@ def test_a_definition_whose_change_failed_is_changed_again(project: Project, azu
 
     assert project.azure.get(project.definition)["properties"]["provisioningState"] == "Succeeded"
     assert project.decided().action == Action.NONE
+
+
+def test_what_hangs_is_followed_for_so_long_and_then_by_the_next_apply(
+    project: Project, azure: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the operation that it began, and by the version's state where another run began it; nothing is undone."""
+    monkeypatch.setattr("builder.destinations.azure_follow.FOLLOW_SECONDS", 3600.0)
+    azure.faults.add(Fault(PUT_VERSION, "hang"))
+    for _ in range(2):
+        began = azure.clock.now()
+        with pytest.raises(BuildError, match=r"still at work on corp/web/1\.0\.0 after 1 h: nothing was") as caught:
+            project.apply()
+        assert caught.value.code == "azure-timeout"
+        assert "the same `build apply` follows it again" in str(caught.value.hint)
+        assert 3600 <= (azure.clock.now() - began).total_seconds() < 2 * 3600
+    assert project.version("1.0.0")["properties"]["provisioningState"] == "Creating"
+    assert azure.traffic.counts()[PUT_VERSION] == 1
+
+
+def test_a_deletion_that_hangs_is_not_waited_for_for_ever(project: Project, azure: Simulator) -> None:
+    project.apply()
+    project.still.content = "second"
+    project.write(publish="retain: {versions: 1}")
+    azure.faults.add(Fault("DELETE Microsoft.Compute/galleries/images/versions", "hang"))
+    began = azure.clock.now()
+    with pytest.raises(BuildError, match=r"still at work on corp/web/1\.0\.0 after 2 h"):
+        project.apply()
+    assert 2 * 3600 <= (azure.clock.now() - began).total_seconds() < 3 * 3600
+    assert project.version("1.0.1")["properties"]["provisioningState"] == "Succeeded"

@@ -15,6 +15,8 @@ from tests.integration.azure.publishing import Project, snapshot
 
 IMAGE = "managedImage: {resourceGroup: images}"
 IMAGES = "Microsoft.Compute/images"
+DATA_DISK = "capture: {kind: vmImage}\ndisks: {data: [{lun: 63, size: 4GiB}]}"
+SHORTER = "write another `name`, shorter where it is too long: the version is added to it"
 
 
 @pytest.fixture
@@ -136,3 +138,21 @@ def test_what_others_made_under_our_names_is_passed_by(project: Project, name: s
     assert project.apply().version == "1.0.1"
     assert names(project) == ["web-1.0.0", "web-1.0.1"]
     assert project.decided().action == Action.NONE
+
+
+@pytest.mark.parametrize(
+    ("destination", "length", "version"),
+    [("managedImage", 76, "auto"), ("snapshot", 42, "2147483647.2147483647.1000000000")],
+)
+def test_a_name_that_the_version_makes_too_long_is_told_where_it_stands(
+    project: Project, destination: str, length: int, version: str
+) -> None:
+    to = f"{destination}: {{resourceGroup: images, name: {'n' * length}}}"
+    project.write(to, publish=f"version: {version}", more=DATA_DISK)
+    image = project.decided()
+    (reason,) = image.reasons
+    assert (image.action, reason.code, reason.help) == (Action.BLOCKED, "azure-name", SHORTER)
+    assert reason.message.endswith("at most 80 characters")
+    assert reason.place is not None
+    line = (project.root / reason.place.file).read_text().splitlines()[reason.place.line - 1]
+    assert line[reason.place.column - 1 :].startswith("nnn")

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import BuildError, Interrupted, Place, Unreachable
-from builder.model.observed import Blocker
+from builder.model.observed import Blocker, PublishedVersion
 from builder.model.plan import Action, ImagePlan, Plan
 from builder.model.spec import RetainSpec
+from builder.model.version import LARGEST_PART
 from tests.unit.plan.world import World, document
 
 NGINX = ({"packages": {"install": ["nginx"]}},)
@@ -598,3 +599,12 @@ def test_whatever_is_applied_leaves_nothing_to_do(history):
             assert {version for step in steps for version in [step.inputs["version"]]} == set(image.retires)
             for step in steps:
                 assert not {step.inputs["version"]} & set(world.versions(image.image, step.inputs["destination"]))
+
+
+def test_a_series_without_numbers_left_is_told_where_the_version_is_chosen():
+    world = World([document("web")])
+    world.galleries["gallery"] = {"web": [PublishedVersion(f"1.0.{LARGEST_PART}", None, "somewhere")]}
+    image = only(world.plan())
+    (reason,) = image.reasons
+    place = world.documents[0].render("0.0.0").place("publish", "version")
+    assert (image.action, reason.code, reason.place) == (Action.BLOCKED, "version-exhausted", place)
