@@ -191,8 +191,9 @@ def _pump(
                 _end_group(process)
                 return "timeout"
             if not selector.select(0.1):
-                # A background child may hold the pipe open after the program itself has ended
-                if process.poll() is not None:
+                # A background child may hold the pipe open after the program itself has ended. What the program printed
+                # since we looked is in the pipe by now, though
+                if process.poll() is not None and not selector.select(0):
                     break
                 continue
             data = os.read(process.stdout.fileno(), 256 * 1024)

@@ -102,12 +102,14 @@ def report(error: BuildError) -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return
+    from builder.report.details import detail_lines, safe
+
     where = f"{error.where}: " if error.where else ""
-    print(f"{where}error[{error.code}]: {error.message}", file=sys.stderr)
+    print(f"{safe(where)}error[{error.code}]: {safe(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"  hint: {error.hint}", file=sys.stderr)
+        print(f"  hint: {safe(error.hint)}", file=sys.stderr)
     if error.detail:
-        print("\n".join(f"  | {line}" for line in error.detail.splitlines()), file=sys.stderr)
+        print("\n".join(f"  | {line}" for line in detail_lines(error.detail)), file=sys.stderr)
 
 
 def _system_error(error: OSError) -> BuildError:

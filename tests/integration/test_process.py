@@ -40,6 +40,14 @@ def test_lines_come_as_they_are_printed() -> None:
     assert lines == ["one", "two", "three"]
 
 
+def test_what_is_printed_right_before_the_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host, a program may print and end between our look at its output and our look at itself."""
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda self: self.wait())
+    lines: list[str] = []
+    process.stream(["sh", "-c", "echo one; sleep 0.4; echo two"], on_line=lines.append)
+    assert lines == ["one", "two"]
+
+
 def test_a_gigabyte_of_output_stays_out_of_memory() -> None:
     import resource
 
