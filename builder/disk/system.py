@@ -6,9 +6,9 @@ import errno
 import os
 import shlex
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from builder.disk import fstab
@@ -31,6 +31,8 @@ _WITHOUT_REPLAY = {
     "xfs": "norecovery",
     "btrfs": "rescue=nologreplay",
 }
+# How kernels answer then: which of these differs by filesystem and version
+_REPLAY_NEEDED = (errno.EROFS, errno.EINVAL, errno.EUCLEAN, errno.EIO)
 # How ext4, xfs and btrfs answer when what they read makes no sense, or its checksum is wrong
 _DAMAGE = (errno.EUCLEAN, errno.EBADMSG)
 # ELF header, e_machine at 18: <elf.h>
@@ -53,7 +55,8 @@ class OpenedSystem:
     """A guest whose filesystems are mounted at `root` (a folder of this host).
 
     `architecture` is x64 or arm64 (else what the ELF header says, or "unknown"); `volumes` is all that is on the disks,
-    `notes` what a person should know about how it was opened.
+    `notes` what a person should know about how it was opened. What is put into `after_unmount` is done when all went
+    well and nothing is mounted any more; the volumes' disks can still be written then.
     """
 
     root: Path
@@ -62,6 +65,7 @@ class OpenedSystem:
     filesystems: tuple[MountedFilesystem, ...]
     volumes: tuple[Volume, ...]
     notes: tuple[str, ...]
+    after_unmount: list[Callable[[], object]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def tree(self) -> GuestTree:
@@ -86,21 +90,39 @@ def opened_system(layers: Sequence[DiskLayer], *, folder: Path, writable: bool) 
         for layer in layers:
             raw = stack.enter_context(exported(layer, folder=folder, writable=writable))
             volumes += find_volumes(layer, raw)
-        opening = _Opening(stack, root, writable, volumes)
+        after_unmount = stack.enter_context(_done_afterwards())
+        opening = _Opening(stack, root, writable, volumes, after_unmount)
         with _damage_told(opening):
             opening.mount_root()
             opening.mount_fstab()
             yield opening.result()
 
 
+@contextmanager
+def _done_afterwards() -> Iterator[list[Callable[[], object]]]:
+    """A list of what is to be done when the block has ended well."""
+    todo: list[Callable[[], object]] = []
+    yield todo
+    for do in todo:
+        do()
+
+
 class _Opening:
     """The state while a system is opened. Everything that must be undone is on `stack`."""
 
-    def __init__(self, stack: ExitStack, root: Path, writable: bool, volumes: Sequence[Volume]) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        root: Path,
+        writable: bool,
+        volumes: Sequence[Volume],
+        after_unmount: list[Callable[[], object]],
+    ) -> None:
         self.stack = stack
         self.root = root
         self.writable = writable
         self.volumes = volumes
+        self.after_unmount = after_unmount
         self.notes: list[str] = []
         self.filesystems: list[MountedFilesystem] = []
         # What is looked at for a root, before one is kept
@@ -119,6 +141,7 @@ class _Opening:
             volumes=tuple(self.volumes),
             # What a guest's file says may be no UTF-8, and a person shall be able to read it
             notes=tuple(_clean(note) for note in self.notes),
+            after_unmount=self.after_unmount,
         )
 
     def mount_root(self) -> None:
@@ -205,8 +228,7 @@ class _Opening:
             return device
         except OSError as error:
             without_replay = _WITHOUT_REPLAY.get(type)
-            # The kernel answers so when the journal has to be replayed where nothing may be written
-            if self.writable or without_replay is None or error.errno not in (errno.EROFS, errno.EINVAL, errno.EUCLEAN):
+            if self.writable or without_replay is None or error.errno not in _REPLAY_NEEDED:
                 raise _broken(volume, error) from error
         try:
             stack.enter_context(mounted(device, folder, type=type, options=[*wanted, without_replay]))

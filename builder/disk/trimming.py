@@ -3,17 +3,21 @@
 A layer frees whole clusters only. The layer that is trimmed must therefore have clusters as small as the filesystems'
 blocks (`cluster_size_for`), or a freed block would survive in a cluster that is partly in use. On very large disks
 qcow2 can't have clusters that small: `coarse_note` says so.
+
+What ext filesystems keep outside of free blocks is cleared once they are unmounted: see disk/ext.py.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from builder.disk import filesystems, layers
+from builder.disk import ext, filesystems, fstab, layers
+from builder.disk.clearing import clear, overwrite
 from builder.disk.contents import data_ranges
 from builder.disk.filesystems import MOUNTABLE
 from builder.disk.layers import DiskLayer
@@ -24,8 +28,7 @@ from builder.errors import BuildError
 
 MIB = 1024 * 1024
 LARGEST_CLUSTER = layers.CLUSTER_SIZE
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
+FSTAB = "/etc/fstab"
 
 
 def cluster_size_for(disk: DiskLayer, volumes: Iterable[Volume]) -> int:
@@ -60,18 +63,23 @@ def _finest_block(disk: DiskLayer, volumes: Iterable[Volume]) -> int:
 def trim(system: OpenedSystem) -> int:
     """Free what is free in the mounted filesystems, and what is in swap areas. Returns the bytes told to be free.
 
-    The system must be open for writing, on layers with clusters as `cluster_size_for` says (ValueError otherwise).
-    Raises BuildError ("filesystem-trim") for a filesystem that can't be trimmed.
+    What filesystems keep of deleted files elsewhere is cleared when the system is closed. The system must be open for
+    writing, on layers with clusters as `cluster_size_for` says (ValueError otherwise). Raises BuildError
+    ("filesystem-trim") for a filesystem that can't be trimmed.
     """
     for disk in {volume.disk for volume in system.volumes}:
         if layers.cluster_size(disk.path) > cluster_size_for(disk, system.volumes):
             raise ValueError(f"the clusters of layer {disk.path} are too large to be trimmed")
+    # Before the filesystems: what one that copies on write lets go of by that is free then
+    _empty_swap_files(system)
     done: set[Path] = set()
     total = 0
     for filesystem in system.filesystems:
         if filesystem.device not in done:
             total += _trim_filesystem(filesystem)
             done.add(filesystem.device)
+            if filesystem.volume.content is not None and filesystem.volume.content.type in ext.TYPES:
+                system.after_unmount.append(partial(ext.clear_deleted, filesystem.volume))
     return total + sum(_trim_swap(volume) for volume in system.volumes if _is_swap(volume))
 
 
@@ -134,15 +142,49 @@ def _trim_swap(volume: Volume) -> int:
     """Empty a swap area but for its header page: it holds what was in some machine's memory."""
     assert volume.content is not None  # the caller asked
     page = volume.content.block_size
-    total = 0
     descriptor = os.open(volume.raw, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for start, end in list(data_ranges(descriptor, volume.start + page, volume.start + volume.size)):
-            length = end - start
-            if _LIBC.fallocate(descriptor, _PUNCH_HOLE, ctypes.c_long(start), ctypes.c_long(length)):
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), os.fspath(volume.raw))
-            total += length
+        cluster = layers.cluster_size(volume.disk.path)
+        return clear(descriptor, volume.start + page, volume.start + volume.size, cluster=cluster)
     finally:
         os.close(descriptor)
-    return total
+
+
+def _empty_swap_files(system: OpenedSystem) -> None:
+    """Empty the files that the guest's fstab uses as swap, as `_trim_swap` does for partitions."""
+    tree = system.tree
+    if not tree.is_file(FSTAB):
+        return
+    for entry in fstab.parse(tree.read_text(FSTAB)):
+        if entry.type == "swap" and entry.device.startswith("/") and tree.is_file(entry.device):
+            with tree.opened(entry.device, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
+                _empty_swap_file(descriptor, entry.device)
+
+
+def _empty_swap_file(descriptor: int, path: str) -> None:
+    """Write zeros over what isn't zero, but for the header page. What was never written stays so.
+
+    The kernel refuses swap files with holes, so none is made; the capture leaves zeros out all the same.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        return
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        content = filesystems.identify_open(file, 0)
+    if content is None or content.type != "swap":
+        return
+    try:
+        # The very file that was looked at, whatever its name leads to now
+        writing = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise BuildError(
+            f"the swap file {path} can't be emptied: it may not be written",
+            code="filesystem-trim",
+            hint=f"chattr -i {path}, or remove it and its line in {FSTAB}",
+        ) from error
+    try:
+        for start, end in list(data_ranges(writing, content.block_size, status.st_size)):
+            overwrite(writing, start, end)
+        os.fsync(writing)
+    finally:
+        os.close(writing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from builder.disk.subvolumes import unseen_subvolumes
+from builder.disk.system import OpenedSystem
 from builder.disk.tree import GuestTree
 from builder.guest.inspection.rules import DiskFinding, Wanted
 from builder.guest.inventory import os_release_of
@@ -30,6 +32,21 @@ def check_identity(tree: GuestTree, wanted: Wanted, *, machine_id: bool) -> tupl
     return ("partly generalized" if identity else "generalized"), findings
 
 
+def check_subvolumes(system: OpenedSystem) -> list[DiskFinding]:
+    """A finding for each volume with subvolumes, snapshots or files that the verifier can't have seen."""
+    found = []
+    for volume in system.volumes:
+        if names := unseen_subvolumes(system, volume):
+            count = f"{len(names)} {'thing was' if len(names) == 1 else 'things were'} not looked at"
+            found.append(DiskFinding("subvolume-unseen", f"partition {volume.number}", count, _first(names)))
+    return found
+
+
+def _first(lines: list[str]) -> tuple[str, ...]:
+    more = len(lines) - MOST_LINES
+    return (*lines[:MOST_LINES], *([f"and {more} more"] if more > 0 else []))
+
+
 def _may_be_meant(item: Finding, machine_id: bool) -> bool:
     """How an empty machine-id is written, and whom an image's own users let in, is no machine's identity."""
     return item.path.endswith(f"/{KEYS}") or (item.path == MACHINE_ID and not machine_id)
@@ -47,8 +64,5 @@ def _summed(rule: str, items: list[Finding]) -> list[DiskFinding]:
     """One finding with a line for each thing that is left; the first few of them."""
     if not items:
         return []
-    lines = [item.describe() for item in items[:MOST_LINES]]
-    if len(items) > MOST_LINES:
-        lines.append(f"and {len(items) - MOST_LINES} more")
     count = f"{len(items)} {'thing is' if len(items) == 1 else 'things are'} left of the machine"
-    return [DiskFinding(rule, items[0].path, count, tuple(lines))]
+    return [DiskFinding(rule, items[0].path, count, _first([item.describe() for item in items]))]

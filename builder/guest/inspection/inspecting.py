@@ -19,7 +19,7 @@ from builder.errors import BuildError
 from builder.guest.inspection import windows
 from builder.guest.inspection.disk_file import DiskFile, as_layer, look_at
 from builder.guest.inspection.distributions import unwanted_files
-from builder.guest.inspection.identity import check_identity
+from builder.guest.inspection.identity import check_identity, check_subvolumes
 from builder.guest.inspection.layout import (
     Layout,
     check_architecture,
@@ -170,6 +170,8 @@ def _tell_linux(system: OpenedSystem, layout: Layout, found: _Found, wanted: Wan
     found.facts["system"] = f"{facts.os_release.get('PRETTY_NAME', 'Linux')} ({facts.architecture})"
     found.facts["state"] = state
     found.findings += findings
+    if state != "specialized":
+        found.findings += check_subvolumes(system)
     found.findings += check_linux(facts, generalized=state != "specialized")
     found.findings += unwanted_files(tree, facts.os_release)
     found.findings += check_architecture(layout, facts.architecture)

@@ -132,6 +132,11 @@ GUEST = (
         "generalize it: `source: {file: ...}` with `generalize: {}`, or `waagent -deprovision+user` and look again",
     ),
     Rule(
+        "subvolume-unseen", "error", "a btrfs holds files that its fstab does not mount, or snapshots",
+        "they are in every VM, with what was the machine's when they were made; generalizing doesn't reach them",
+        "`btrfs subvolume delete` them, or mount them by the image's fstab",
+    ),
+    Rule(
         "left-over", "warning", "the build machine left traces",
         "they are in every VM; `build generalize --list` gives the reasons",
         "generalize it: `source: {file: ...}` with `generalize: {}`",

@@ -8,7 +8,9 @@ that layer, which stays as the checkpoint to compare them with.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from builder.machines.local.session import LocalSession
 
 MOST_SHOWN = 40
+MOST_NAMED = 5
+# Where EFI system partitions are mounted in a running machine, as the table of operations has them too
+RANDOM_SEED_OPERATION, EFI_FOLDERS = "random-seed", ("/boot", "/boot/efi", "/efi")
 
 
 def capture_step(image: ImageSpec) -> Step:
@@ -57,6 +62,7 @@ def _run_capture(step: Step, context: StepContext) -> None:
     _refuse_lost_data(step, context)
     _verify(system.tree, image)
     _refuse_unseen(system, image)
+    _forget_random_seeds(system, context)
     inventory = read_inventory(system.tree, paths_of_ours(image))
     context.progress(0, None, "", "letting go of freed blocks")
     trim(system)
@@ -98,6 +104,46 @@ def _refuse_unseen(system: OpenedSystem, image: ImageSpec) -> None:
             where=image.place("generalize"),
             hint="name it in the image's fstab by UUID (a step can), remove it, or write `generalize: false`",
         )
+    _refuse_unseen_subvolumes(system, image)
+
+
+def _refuse_unseen_subvolumes(system: OpenedSystem, image: ImageSpec) -> None:
+    """A btrfs can hold copies of the machine, and files beside its system, that no mount shows."""
+    from builder.disk.subvolumes import unseen_subvolumes
+
+    for volume in (volume for volume in system.volumes if volume.disk.lun is None):
+        unseen = unseen_subvolumes(system, volume)
+        if unseen:
+            raise BuildError(
+                f"{volume.name} holds what was not generalized: {_in_short(unseen)}",
+                code="not-generalized",
+                where=image.place("generalize"),
+                hint="delete it in the source (`btrfs subvolume delete`), mount it by the image's fstab, or write "
+                "`generalize: false`",
+                detail="\n".join(unseen[:MOST_SHOWN]) if len(unseen) > MOST_NAMED else None,
+            )
+
+
+def _in_short(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _forget_random_seeds(system: OpenedSystem, context: StepContext) -> None:
+    """The part of the operation `random-seed` that no step can do: EFI system partitions aren't mounted there."""
+    from builder.disk.efi import RANDOM_SEED, forget_random_seed
+    from builder.guest.generalize import selection
+
+    chosen = selection(context.run.image)
+    if RANDOM_SEED_OPERATION not in {operation.id for operation in chosen.operations}:
+        return
+    kept = [part for pattern in chosen.keep for part in (pattern, f"{pattern.rstrip('/')}/*")]
+    if any(fnmatchcase(f"{folder}{RANDOM_SEED}", pattern) for folder in EFI_FOLDERS for pattern in kept):
+        return
+    fats = [volume for volume in system.volumes if volume.content is not None and volume.content.type == "vfat"]
+    for volume in fats:
+        if volume.disk.lun is None and forget_random_seed(volume):
+            context.log(f"removed {RANDOM_SEED} from {volume.name}")
 
 
 def _verify(tree: GuestTree, image: ImageSpec) -> None:
@@ -149,4 +195,4 @@ def _tell(context: StepContext, doing: str, done: int, total: int) -> None:
     context.progress(done, total, "bytes", doing)
 
 
-KINDS.register(Kind("capture", 1, _run_capture))
+KINDS.register(Kind("capture", 2, _run_capture))

@@ -1,6 +1,7 @@
 """From a spec to a version, and again: the whole path through the command line, on a real (tiny) disk."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from builder.disk.partitions import GptPartition, write_gpt
-from tests.integration.apply.conftest import MIB, REPOSITORY, Project
+from builder.disk.partitions import TYPE_EFI_SYSTEM, GptPartition, write_gpt
+from tests.integration.apply.conftest import DISK, MIB, REPOSITORY, Project
 from tests.integration.waiting import wait_until
 
 
@@ -517,3 +518,25 @@ def test_an_os_image_of_a_machine_with_data_disks_is_refused(project: Project) -
     assert result.code != 0
     assert "data disk" in result.text
     assert project.versions("app") == []
+
+
+@pytest.mark.parametrize(("generalize", "stays"), [("{}", 0), ("{skip: [random-seed]}", 1), ("{keep: [/boot/efi]}", 1)])
+def test_the_random_seed_of_systemd_boot_stays_here(generalize: str, stays: int, project: Project) -> None:
+    """It stands on the EFI system partition, which no step sees."""
+    seed, size, start = b"a seed of this machine alone " * 4, 64 * MIB, 50 * MIB
+    parts = [GptPartition(1, MIB, DISK - 2 * MIB, name="root"), GptPartition(2, start, 8 * MIB, TYPE_EFI_SYSTEM)]
+    disk = project.root / "with-esp.raw"
+    disk.write_bytes((project.root / "tiny.raw").read_bytes())
+    os.truncate(disk, size)
+    write_gpt(disk, size, parts)
+    place = f"{disk}@@{start}"
+    subprocess.run(["mformat", "-i", place, "-T", str(8 * MIB // 512), "::"], check=True)
+    subprocess.run(["mmd", "-i", place, "::/loader"], check=True)
+    project.write("seed", seed.decode())
+    subprocess.run(["mcopy", "-i", place, project.root / "seed", "::/loader/random-seed"], check=True)
+    text = (project.root / "tiny.image.yaml").read_text()
+    text = text.replace("tiny.raw", disk.name) + f"generalize: {generalize}\n"
+    project.write("tiny.image.yaml", text)
+    result = project.apply()
+    assert result.code == 0, result.text
+    assert (project.root / "gallery/tiny/1.0.0/os.vhd").read_bytes().count(seed) == stays

@@ -98,7 +98,7 @@ def fill(raw: Path, start: int, size: int, type: str, files: dict[str, bytes], *
     mount.mkdir(exist_ok=True)
     with loop_device(raw, offset=start, size=size) as device:
         filesystems.make(device, type=type, identity=identity)
-        with mounted(device, mount, type=type):
+        with mounted(device, mount, type=type, options=filesystems.MOUNT_ALWAYS.get(type, ())):
             top = mount
             if subvolume:
                 subprocess.run(["btrfs", "-q", "subvolume", "create", str(mount / subvolume)], check=True)
