@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from builder.guest.verifier import Finding
 
 # Raise it when the table or the templates make the script do something else
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

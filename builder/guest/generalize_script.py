@@ -57,7 +57,8 @@ def render_script(operations: Sequence[Operation], keep: Sequence[str] = (), use
 
 def glob_words(pattern: str) -> str:
     """A glob as a word of sh: wildcards stay, everything else is quoted. `~/` becomes the variable `$home`."""
-    prefix, rest = ('"$home"/', pattern[2:]) if pattern.startswith("~/") else ("", pattern)
+    # The home `/` is the only one that ends with a slash; of two, paths that are kept know nothing
+    prefix, rest = ('"${home%/}"/', pattern[2:]) if pattern.startswith("~/") else ("", pattern)
     parts = WILDCARD.split(rest)
     return prefix + "".join(part if index % 2 else shlex.quote(part) for index, part in enumerate(parts) if part)
 

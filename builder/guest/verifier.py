@@ -25,7 +25,9 @@ SMALL = 1024 * 1024
 ALWAYS = "checked always"
 
 # Where a private key is one machine's. Packages bring keys for tests below /usr/lib and /usr/share
-KEY_FOLDERS = ("/etc", "/root", "/home", "/srv", "/usr/local", "/var/www", "/var/lib/waagent", "/var/lib/cloud")
+KEY_FOLDERS = (
+    "/.ssh", "/etc", "/root", "/home", "/srv", "/usr/local", "/var/www", "/var/lib/waagent", "/var/lib/cloud",
+)  # fmt: skip
 PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 KEY_HEAD = 4096
 
@@ -136,8 +138,9 @@ class Scan:
         return self.tree.read_text(path, SMALL).split("\n") if self.tree.is_file(path) else []
 
     def _homes(self) -> tuple[str, ...]:
+        """Where accounts are at home, without a slash at the end: "" is the root folder, root's home in some images."""
         homes = {fields[5].rstrip("/") for fields in self._passwd if fields[5].startswith("/")}
-        return tuple(sorted({*homes, "/root", *self.tree.glob("/home/*")} - {""}))
+        return tuple(sorted({*homes, "/root", *self.tree.glob("/home/*")}))
 
     def expand(self, pattern: str) -> Iterator[str]:
         """The existing paths of a pattern of the table that are not kept."""

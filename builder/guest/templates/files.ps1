@@ -9,7 +9,7 @@ function Set-BuildFile([string]$Source, [string]$Path) {
     $isLink = $there -and ($attributes -band [int][System.IO.FileAttributes]::ReparsePoint)
     $isFolder = $there -and ($attributes -band [int][System.IO.FileAttributes]::Directory)
     if ($isFolder -and -not $isLink) { throw "$Path is a folder: a file can't take its place" }
-    $new = [System.IO.Path]::Combine($folder, '.build-new-' + [System.IO.Path]::GetFileName($Path))
+    $new = [System.IO.Path]::Combine($folder, '.build-new-file')
     [System.IO.File]::Copy([System.IO.Path]::Combine($env:BUILD_FILES, $Source), $new, $true)
     # What was staged may be read-only, which a file of the image isn't
     [System.IO.File]::SetAttributes($new, [System.IO.FileAttributes]::Normal)

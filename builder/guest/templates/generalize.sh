@@ -44,10 +44,10 @@ escaped() {
     printf '%s\n' "$1" | sed 's/[][\\*?]/\\&/g'
 }
 
-# home_of NAME: by /etc/passwd; below /dev/null there is nothing
+# home_of NAME: by /etc/passwd, without a slash at its end; below /dev/null there is nothing
 home_of() {
-    awk -F: -v name="$1" '$1 == name && $6 ~ "^/" { home = $6; exit }
-        END { sub("/+$", "", home); print home == "" ? "/dev/null" : home }' /etc/passwd
+    awk -F: -v name="$1" '$1 == name && $6 ~ "^/" { found = 1; home = $6; exit }
+        END { sub("/+$", "", home); print found ? home : "/dev/null" }' /etc/passwd
 }
 
 # may_change PATH: it is there, not to be kept, and not behind a link
@@ -67,11 +67,58 @@ is_file() {
     [ -f "$1" ] && [ ! -L "$1" ]
 }
 
+# flags_of PATH: the flags that forbid to change it, as chattr calls them: immutable (i), append-only (a)
+flags_of() {
+    [ -L "$1" ] || lsattr -d "$1" 2>/dev/null | sed -n '1s/ .*//p' | tr -dc ia
+}
+
+# forced PATH COMMAND...: a command that changes PATH; where flags forbid it, they are lifted first and told in `lifted`
+forced() {
+    flagged=$1
+    lifted=
+    shift
+    "$@" 2>/dev/null && return 0
+    lifted=$(flags_of "$flagged")
+    if [ -n "$lifted" ]; then chattr "-$lifted" "$flagged" || lifted=; fi
+    "$@" && return 0
+    why_not "$flagged"
+    return 1
+}
+
+# why_not PATH: tells when flags may be why it could not be changed
+why_not() {
+    if ! command -v chattr >/dev/null 2>&1 || ! command -v lsattr >/dev/null 2>&1; then
+        note "is $1 immutable or append-only? There is no chattr and lsattr here to see and lift that" >&2
+    elif [ -n "$(flags_of "$1")" ]; then
+        note "$1 is immutable or append-only, and chattr could not lift that" >&2
+    elif [ -n "$(flags_of "${1%/*}/")" ]; then
+        note "${1%/*}/ is immutable or append-only: chattr -ia lifts that" >&2
+    fi
+}
+
+# flagged_again PATH: what stays in the image keeps the flags that `forced` lifted
+flagged_again() {
+    [ -z "$lifted" ] || chattr "+$lifted" "$1" || fail "could not make $1 immutable or append-only again (+$lifted)"
+}
+
+# unflag_below FOLDER TEST...: lifts the flags of what matches; without a test, of the folders too. chattr complains of
+# links and the like, which have none
+unflag_below() {
+    [ $# -gt 1 ] || find "$1" -type d -exec chattr -ia {} + 2>/dev/null
+    below "$@" -type f -exec chattr -ia {} + 2>/dev/null
+}
+
 # remove_below FOLDER TEST...: remove what matches and is not a folder
 remove_below() {
     number=$(below "$@" ! -type d -print0 | tr -dc '\000' | wc -c)
     [ "$number" -gt 0 ] || return 0
-    below "$@" ! -type d -exec rm -f -- {} + || fail "could not remove everything below $1"
+    if ! below "$@" ! -type d -exec rm -f -- {} + 2>/dev/null; then
+        unflag_below "$@"
+        if ! below "$@" ! -type d -exec rm -f -- {} +; then
+            why_not "$1"
+            fail "could not remove everything below $1"
+        fi
+    fi
     count=$((count + number))
 }
 
@@ -87,7 +134,7 @@ delete() {
             remove_below "$path"
             remove_folders_below "$path"
             rmdir -- "$path" 2>/dev/null || :
-        elif rm -f -- "$path"; then
+        elif forced "$path" rm -f -- "$path"; then
             count=$((count + 1))
         else
             fail "could not remove $path"
@@ -122,24 +169,48 @@ truncate_below() {
         may_change "$path" && is_folder "$path" || continue
         number=$(below "$path" -type f -exec sh -c '
             for file; do
-                if [ -s "$file" ]; then : > "$file" && echo; fi
+                if [ -s "$file" ]; then (: > "$file") 2>/dev/null && echo; fi
             done' sh {} + | wc -l)
         count=$((count + number))
+        truncate_flagged "$path"
     done
 }
 
-# replace PATH MODE TEXT: an existing file keeps its owner and its security label
+# truncate_flagged FOLDER: make the files empty that still hold something: logs are append-only on some machines
+truncate_flagged() {
+    left=$(below "$1" -type f -size +0c)
+    [ -n "$left" ] || return 0
+    while IFS= read -r file; do
+        if forced "$file" overwrite "$file" ''; then count=$((count + 1)); else fail "could not empty $file"; fi
+        flagged_again "$file"
+    done <<EOF
+$left
+EOF
+}
+
+overwrite() {
+    printf %s "$2" > "$1"
+}
+
+# replace PATH MODE TEXT: an existing file keeps its owner and its security label. It does not stay immutable: what is
+# written here is written anew when a VM starts
 replace() {
     is_file "$1" || rm -f -- "$1"
-    if printf %s "$3" > "$1" && chmod "$2" "$1"; then count=$((count + 1)); else fail "could not write $1"; fi
+    if forced "$1" overwrite "$1" "$3" && chmod "$2" "$1"; then
+        count=$((count + 1))
+        [ -z "$lifted" ] || note "$1 is no longer immutable or append-only (-$lifted)"
+    else
+        fail "could not write $1"
+    fi
 }
 
 # filter PATH COMMAND...: a file's content becomes what the command makes of it; owner, mode and security label stay
 filter() {
     path=$1
     shift
-    if text=$("$@" < "$path" && echo .) && printf %s "${text%.}" > "$path"; then
+    if text=$("$@" < "$path" && echo .) && forced "$path" overwrite "$path" "${text%.}"; then
         count=$((count + 1))
+        flagged_again "$path"
     else
         fail "could not change $path"
     fi
@@ -174,7 +245,7 @@ create() {
 link() {
     if kept "$1"; then return 0; fi
     mkdir -p -- "${1%/*}/"
-    if real "$1"; then ln -sfn -- "$2" "$1" || fail "could not link $1"; fi
+    if real "$1"; then forced "$1" ln -sfn -- "$2" "$1" || fail "could not link $1"; fi
 }
 
 run_program() {
@@ -283,9 +354,10 @@ reset_machine_id() {
     fi
 }
 
-# The homes of all accounts. Folders above a home may be links (/home -> /var/home); the home itself may not
+# The homes of all accounts, / among them: root's is there in some images, and daemons' files have other names.
+# Folders above a home may be links (/home -> /var/home); the home itself may not
 find_homes() {
-    { cut -d: -f6 /etc/passwd; printf '%s\n' /root /home/*; } | sed -n 's,//*,/,g; s,\(.\)/$,\1,; /^\/..*/p' | sort -u |
+    { cut -d: -f6 /etc/passwd; printf '%s\n' /root /home/*; } | sed -n 's,//*,/,g; s,\(.\)/$,\1,; /^\//p' | sort -u |
         while IFS= read -r home; do
             [ -e "$home" ] || continue
             above=$(cd -P -- "${home%/*}/" && pwd -P) || continue

@@ -16,7 +16,8 @@ put() {
         echo "$2 is a folder: a file can't take its place" >&2
         return 1
     fi
-    new=$folder/.build-new-${2##*/}
+    # Not made of the file's own name, which may be as long as names can be
+    new=$folder/.build-new-file
     rm -f -- "$new"
     cp -- "$1" "$new"
     chown -- "$4:$5" "$new"

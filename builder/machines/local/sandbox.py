@@ -27,15 +27,17 @@ BUILD_FOLDER = "/run/build"
 SECRETS_FILE = f"{BUILD_FOLDER}/secrets"
 # The signal-like exit code of a shell that could not find the interpreter, and of one that could not run it
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+# The wrapper's own exit code, and how the line begins that says why. A step's programs may use the code too
+NOT_LENT, NOT_LENT_LINE = 125, "build: "
 
 # What packages' scripts need, with each one's bit (linux/capability.h); left out are those that reach past the
 # namespaces: loading modules, raw I/O, the clock, rebooting, network set-up, mounting, tracing, BPF. Device nodes don't
-# work here (nodev) but packages ship some
+# work here (nodev) but packages ship some. Immutable files (chattr) are a matter of the mounted filesystem alone
 CAPABILITIES = {
     "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_DAC_READ_SEARCH": 2, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5,
-    "CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SETPCAP": 8, "CAP_NET_BIND_SERVICE": 10, "CAP_IPC_LOCK": 14,
-    "CAP_SYS_CHROOT": 18, "CAP_SYS_NICE": 23, "CAP_MKNOD": 27, "CAP_LEASE": 28, "CAP_AUDIT_WRITE": 29,
-    "CAP_SETFCAP": 31,
+    "CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SETPCAP": 8, "CAP_LINUX_IMMUTABLE": 9, "CAP_NET_BIND_SERVICE": 10,
+    "CAP_IPC_LOCK": 14, "CAP_SYS_CHROOT": 18, "CAP_SYS_NICE": 23, "CAP_MKNOD": 27, "CAP_LEASE": 28,
+    "CAP_AUDIT_WRITE": 29, "CAP_SETFCAP": 31,
 }  # fmt: skip
 
 
@@ -198,6 +200,11 @@ class Sandbox:
             NOT_FOUND: f"is the interpreter ({script.interpreter[0]}) or a program it calls missing in the image?",
             NOT_EXECUTABLE: "the interpreter or a program could not be executed: is it of this architecture?",
         }
+        if error.status == NOT_LENT and error.tail.rpartition("\n")[2].startswith(NOT_LENT_LINE):
+            hints[NOT_LENT] = (
+                "a step has files of the host's, such as its resolver, in the place of the image's own. Is one of "
+                "these immutable (chattr +i)? Lift that in the source, or have chattr and lsattr there"
+            )
         return BuildError(
             f"ended with exit code {error.status}",
             code="step-failed",
@@ -233,12 +240,9 @@ def wrapper(script: GuestScript, gifts: HostGifts) -> str:
     ]
     back: list[str] = []
     for pattern in gifts.hidden:
-        lines.append(f'for file in {pattern}; do [ -e "$file" ] && mv -f "$file" "$file.build-kept"; done')
-        back.append(
-            f'for file in {pattern}; do [ -e "$file.build-kept" ] && rm -f "$file.build-kept"; done\n'
-            f"for file in {' '.join(part + '.build-kept' for part in pattern.split())}; do "
-            '[ -e "$file" ] && mv -f "$file" "${file%.build-kept}"; done'
-        )
+        lines.append(f"hide {pattern}")
+        kept = " ".join(f"{part}.build-kept" for part in pattern.split())
+        back.append(f"forget {pattern}\nshow {kept}")
     for number, gift in enumerate(gifts.put_in):
         words = f"{shlex.quote(gift.path)} {number} {gift.mode}"
         lines.append(f"{'put_through' if gift.through_link else 'put'} {words}")
@@ -250,13 +254,56 @@ def wrapper(script: GuestScript, gifts: HostGifts) -> str:
 
 
 # `kept` stands in /run, a tmpfs: nothing of it can stay in the image. `back` leaves a file alone that the step itself
-# replaced (a package that brings its own resolv.conf, say)
+# replaced (a package that brings its own resolv.conf, say). What stands in for an immutable or append-only file is so
+# too, so that a step that says `chattr -i` or `+i` has said it of the image's own
 PUT_FUNCTIONS = r"""
+refuse() {
+    echo "build: $*" >&2
+    command -v chattr >/dev/null 2>&1 && command -v lsattr >/dev/null 2>&1 ||
+        echo "build: if it is immutable or append-only: this image has no chattr and lsattr to see and lift that" >&2
+    exit 125
+}
+lift() {
+    [ ! -L "$1" ] || return 0
+    set -- "$1" "$(lsattr -d "$1" 2>/dev/null)"
+    case "${2%% *}" in
+        *a*i*|*i*a*) set -- "$1" ia ;;
+        *i*) set -- "$1" i ;;
+        *a*) set -- "$1" a ;;
+        *) return 0 ;;
+    esac
+    chattr "-$2" "$1" >&2 && echo "$2"
+}
+flag() {
+    [ -z "$2" ] || chattr "+$2" "$1" || refuse "$1 could not be made immutable or append-only again (+$2)"
+}
+rename() {
+    flags=$(lift "$1")
+    mv -f "$1" "$2" || refuse "$1 could not be renamed to $2"
+    flag "$2" "$flags"
+}
+hide() {
+    for file; do [ ! -e "$file" ] || rename "$file" "$file.build-kept"; done
+}
+forget() {
+    for file; do
+        [ -e "$file" ] && [ -e "$file.build-kept" ] || continue
+        lift "$file.build-kept" > "$kept/flags"
+        rm -f "$file.build-kept" || refuse "$file.build-kept could not be removed"
+    done
+}
+show() {
+    for file; do [ ! -e "$file" ] || rename "$file" "${file%.build-kept}"; done
+}
 put() {
-    folder=$(dirname "$1")
+    folder=$(dirname "$1") flags=
     [ -d "$folder" ] || { mkdir -p "$folder" && : > "$kept/made-$2"; }
-    if [ -e "$1" ] || [ -L "$1" ]; then mv -f "$1" "$kept/$2" || exit 125; fi
-    cp "$in/put-$2" "$1" && chmod "$3" "$1" || exit 125
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        flags=$(lift "$1")
+        mv -f "$1" "$kept/$2" || refuse "$1 could not be moved away for the time of the step"
+    fi
+    cp "$in/put-$2" "$1" && chmod "$3" "$1" || refuse "$1 could not be written"
+    flag "$1" "$flags"
 }
 put_through() {
     cp "$in/put-$2" /run/systemd/resolve/stub-resolv.conf
@@ -267,7 +314,7 @@ put_through() {
             /run/*|../run/*)
                 link=$(readlink "$1")
                 target=/run/${link#*run/}
-                mkdir -p "$(dirname "$target")" && cp "$in/put-$2" "$target" || exit 125
+                mkdir -p "$(dirname "$target")" && cp "$in/put-$2" "$target" || refuse "$target could not be written"
                 : > "$kept/through-$2"
                 return ;;
         esac
@@ -277,8 +324,12 @@ put_through() {
 back() {
     [ -e "$kept/through-$2" ] && return
     if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(cat "$1")" = "$(cat "$in/put-$2")" ]; then
-        rm -f "$1"
-        if [ -e "$kept/$2" ] || [ -L "$kept/$2" ]; then mv -f "$kept/$2" "$1" || exit 125; fi
+        flags=$(lift "$1")
+        rm -f "$1" || refuse "$1, which is the host's, could not be removed"
+        if [ -e "$kept/$2" ] || [ -L "$kept/$2" ]; then
+            mv -f "$kept/$2" "$1" || refuse "$1 could not be put back"
+            [ -L "$1" ] || flag "$1" "$flags"
+        fi
         if [ -e "$kept/made-$2" ]; then rmdir "$(dirname "$1")" 2>/dev/null || true; fi
     fi
 }

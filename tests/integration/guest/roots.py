@@ -11,9 +11,10 @@ from builder.machines.local.sandbox import HostGifts, Sandbox
 from builder.model.run import GuestFacts, GuestScript
 
 GNU = (
-    "awk", "bash", "cat", "chmod", "chown", "chpasswd", "cp", "cut", "dash", "echo", "env", "false", "find", "grep",
-    "head", "id", "ln", "ls", "mkdir", "mv", "nologin", "printf", "python3", "readlink", "rm", "rmdir", "sed", "sh",
-    "sort", "stat", "tail", "test", "touch", "tr", "true", "useradd", "userdel", "usermod", "wc",
+    "awk", "bash", "cat", "chattr", "chmod", "chown", "chpasswd", "cp", "cut", "dash", "dirname", "echo", "env",
+    "false", "find", "grep", "head", "id", "ln", "ls", "lsattr", "mkdir", "mv", "nologin", "printf", "python3",
+    "readlink", "rm", "rmdir", "sed", "sh", "sort", "stat", "tail", "test", "touch", "tr", "true", "useradd",
+    "userdel", "usermod", "wc",
 )  # fmt: skip
 
 

@@ -178,6 +178,78 @@ def test_keys_of_the_specs_users_stay_in_the_homes_that_they_have(make: MakeRoot
     assert verify(GuestTree(root), operations, keep) == []
 
 
+def at_home_in_the_root_folder(root: Path) -> None:
+    write(root, {"/etc/passwd": BASE["/etc/passwd"].replace(":root:/root:", ":root:/:")})
+    write(root, {f"/.ssh/{name}": KEY for name in ("authorized_keys", "id_ed25519")})
+    write(root, {"/.ash_history": "secret\n", "/.local/share/fish/fish_history": "secret\n", "/.profile": "kept\n"})
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_root_folder_is_a_home_too(make: MakeRoot, shell: str) -> None:
+    root = make(shell)
+    plant(root, [])
+    at_home_in_the_root_folder(root)
+    operations, keep = of("shell-history", "ssh-userdir"), ("~root/.ssh/authorized_keys",)
+    assert [item.path for item in verify(GuestTree(root), operations, keep)] == [
+        "/.ash_history", "/.local/share/fish/fish_history", "/.ssh/id_ed25519",
+    ]  # fmt: skip
+    generalize(root, operations, keep)
+    assert verify(GuestTree(root), operations, keep) == []
+    assert [path.name for path in (root / ".ssh").iterdir()] == ["authorized_keys"]
+    assert (root / ".profile").exists() and not (root / ".ash_history").exists()
+    generalize(root, operations)
+    assert not (root / ".ssh").exists()
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> Iterator[Callable[[str, Path], None]]:
+    """Sets flags of files by chattr, and takes them off at the end, for else nobody could remove them."""
+
+    def put(letters: str, path: Path) -> None:
+        subprocess.run(["chattr", f"+{letters}", path], check=True)
+
+    yield put
+    subprocess.run(["chattr", "-R", "-f", "-ia", tmp_path], check=False, capture_output=True)
+
+
+def flags_of(path: Path) -> set[str]:
+    listing = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True).stdout
+    return set(listing.split()[0]) & {"i", "a"}
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_flags_stand_in_no_way_and_stay_with_what_stays(
+    make: MakeRoot, shell: str, flags: Callable[[str, Path], None]
+) -> None:
+    root = make(shell)
+    plant(root, ["root-password", "machine-id", "ssh-userdir", "shell-history", "logs"])
+    write(root, {"/home/app/.ssh/id": KEY, "/home/app/.bash_history": "x\n"})
+    write(root, {f"/var/log/{name}": "x\n" for name in ("audit.log", "a b.log", "audit.log.1", "plain.log")})
+    for letters, path in (
+        ("i", "etc/shadow"), ("i", "etc/machine-id"), ("i", "home/app/.ssh/id"), ("i", "home/app/.ssh"),
+        ("a", "home/app/.bash_history"), ("a", "var/log/audit.log"), ("ia", "var/log/a b.log"),
+        ("i", "var/log/audit.log.1"),
+    ):  # fmt: skip
+        flags(letters, root / path)
+    operations = of("root-password", "machine-id", "ssh-userdir", "shell-history", "logs")
+    lines = generalize(root, operations)
+    assert verify(GuestTree(root), operations) == []
+    assert "machine-id: /etc/machine-id is no longer immutable or append-only (-i)" in lines
+    paths = ("etc/shadow", "var/log/audit.log", "var/log/a b.log", "etc/machine-id", "var/log/plain.log")
+    assert [flags_of(root / path) for path in paths] == [{"i"}, {"a"}, {"i", "a"}, set(), set()]
+
+
+def test_without_chattr_it_says_what_may_be_in_the_way(make: MakeRoot, flags: Callable[[str, Path], None]) -> None:
+    from builder.errors import BuildError
+
+    root = make("busybox")
+    plant(root, ["machine-id"])
+    flags("i", root / "etc/machine-id")
+    with pytest.raises(BuildError) as caught:
+        generalize(root, of("machine-id"))
+    assert "machine-id: is /etc/machine-id immutable or append-only? There is no chattr" in (caught.value.detail or "")
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_the_spec_wrote_through_a_linked_folder_stays(make: MakeRoot, shell: str) -> None:
     root = make(shell)

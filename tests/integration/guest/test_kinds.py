@@ -92,6 +92,11 @@ def test_files_get_content_owner_and_mode(root: Path, tmp_path: Path) -> None:
     assert not list(root.rglob("*.build-new*")) and not list(root.rglob(".build-new*"))
 
 
+def test_a_file_may_have_the_longest_name_that_there_is(root: Path) -> None:
+    put(root, entry(f"/opt/{'n' * 255}", content="x\n"))
+    assert [path.name for path in (root / "opt").iterdir()] == ["n" * 255]
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

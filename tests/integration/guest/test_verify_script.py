@@ -92,10 +92,24 @@ def test_what_is_kept_and_who_is_wanted_is_no_finding(make: MakeRoot, shell: str
 
 BAD: dict[str, tuple[str, str]] = {
     "a key": ("/srv/some.pem", KEY),
+    "a key of the root folder": ("/.ssh/id_rsa", KEY),
     "no password": ("/etc/shadow", "root:*:1::::::\nanna::1::::::\n"),
     "open account": ("/etc/passwd", BASE["/etc/passwd"] + "anna::1002:1002::/home/anna:/bin/sh\n"),
     "another root": ("/etc/passwd", BASE["/etc/passwd"] + " toor:x:+00:0::/root:/bin/sh\n"),
 }
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_root_folder_is_a_home_too(make: MakeRoot, shell: str) -> None:
+    root = make(shell)
+    plant(root, [])
+    write(root, {"/etc/passwd": BASE["/etc/passwd"].replace(":root:/root:", ":root:/:")})
+    write(root, {"/.ssh/authorized_keys": "x\n", "/.ssh/id_ed25519": KEY, "/.ash_history": "x\n"})
+    keep = ("~root/.ssh/authorized_keys",)
+    found = told(root, selected(), keep)
+    assert found == seen(root, selected(), keep)
+    assert found >= {("/.ssh/id_ed25519", "ssh-userdir"), ("/.ash_history", "shell-history")}
+    assert "/.ssh/authorized_keys" not in {path for path, _ in found}
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from builder.disk.mounts import private_mounts
 from builder.errors import BuildError, Interrupted
 from builder.machines.local.gifts import host_gifts
 from builder.machines.local.sandbox import HostGifts, PutIn, Sandbox
 from builder.model.run import GuestFacts, GuestScript
+from tests.integration.guest.roots import gnu_root
 
 FACTS = GuestFacts("linux", "test", "1", "x64", "apk")
 APPLETS = (
@@ -209,6 +211,7 @@ def tree(root: Path) -> dict[str, str]:
 def test_gifts_are_there_during_a_step_and_gone_after_it(resolver: str, execute: RunScript, root: Path) -> None:
     (root / "etc/apt/sources.list.d").mkdir(parents=True)
     (root / "etc/apt/sources.list.d/debian.sources").write_text("the image's own")
+    (root / "etc/apt/sources.list").write_text("the image's own, in one file")
     links = {
         "link into run": "../run/systemd/resolve/stub-resolv.conf",
         "absolute link into run": "/run/resolvconf/resolv.conf",
@@ -241,6 +244,77 @@ def test_what_a_step_replaces_itself_is_kept(execute: RunScript, root: Path) -> 
     assert (root / "etc/apt/sources.list").read_text() == "new\n"
     assert (root / "usr/sbin/policy-rc.d").read_text() == "own\n"
     assert not (root / "etc/apt/sources.list.build-kept").exists()
+
+
+@pytest.fixture
+def ext4_root(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem that knows flags, with a small system on it that has chattr."""
+    private_mounts()
+    image, root = tmp_path / "ext4.raw", tmp_path / "ext4"
+    with image.open("wb") as file:
+        file.truncate(128 * 1024 * 1024)
+    root.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, root], check=True)
+    try:
+        gnu_root(root, "dash")
+        (root / "etc/apt").mkdir()
+        (root / "etc/resolv.conf").write_text("nameserver 198.51.100.7\n")
+        (root / "etc/apt/sources.list").write_text("the image's own")
+        yield root
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def flags_of(path: Path) -> set[str]:
+    listing = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True).stdout
+    return set(listing.split()[0]) & {"i", "a"}
+
+
+def execute_in(root: Path, work: Path, text: str) -> list[str]:
+    lines: list[str] = []
+    sandbox = Sandbox(root, facts=FACTS, gifts=GIFTS, work=work)
+    sandbox.execute(GuestScript(text), lambda block: lines.extend(block.splitlines()))
+    return lines
+
+
+@pytest.mark.parametrize("flag", ["i", "a", "ia"])
+def test_immutable_files_are_exchanged_and_immutable_again(flag: str, ext4_root: Path, tmp_path: Path) -> None:
+    paths = [ext4_root / "etc/resolv.conf", ext4_root / "etc/apt/sources.list"]
+    subprocess.run(["chattr", f"+{flag}", *paths], check=True)
+    texts = [path.read_text() for path in paths]
+    lines = execute_in(ext4_root, tmp_path, "cat /etc/resolv.conf; ls /etc/apt")
+    assert lines == ["nameserver 192.0.2.1", "sources.list.build-kept"]
+    assert [path.read_text() for path in paths] == texts
+    assert [flags_of(path) for path in paths] == [set(flag), set(flag)]
+
+
+def test_a_step_lifts_and_sets_flags(ext4_root: Path, tmp_path: Path) -> None:
+    resolver = ext4_root / "etc/resolv.conf"
+    execute_in(ext4_root, tmp_path, "chattr +i /etc/resolv.conf; touch /etc/own; chattr +i /etc/own")
+    assert (resolver.read_text(), flags_of(resolver)) == ("nameserver 198.51.100.7\n", {"i"})
+    execute_in(ext4_root, tmp_path, "chattr -i /etc/resolv.conf /etc/own && rm /etc/own")
+    assert (resolver.read_text(), flags_of(resolver)) == ("nameserver 198.51.100.7\n", set())
+    own = "chattr -ia /etc/resolv.conf; echo own > /etc/resolv.conf; chattr +i /etc/resolv.conf"
+    for _ in range(2):
+        execute_in(ext4_root, tmp_path, own)
+        assert (resolver.read_text(), flags_of(resolver)) == ("own\n", {"i"})
+
+
+def test_without_chattr_it_says_which_file_and_what_to_do(ext4_root: Path, tmp_path: Path) -> None:
+    subprocess.run(["chattr", "+i", ext4_root / "etc/resolv.conf"], check=True)
+    (ext4_root / "usr/bin/chattr").unlink()
+    with pytest.raises(BuildError, match="exit code 125") as caught:
+        execute_in(ext4_root, tmp_path, "true")
+    assert "build: /etc/resolv.conf could not be moved away" in (caught.value.detail or "")
+    assert "this image has no chattr" in (caught.value.detail or "")
+    assert "chattr +i" in (caught.value.hint or "")
+
+
+def test_a_steps_own_exit_code_125_has_no_hint(execute: RunScript) -> None:
+    with pytest.raises(BuildError, match="exit code 125") as caught:
+        execute("echo x; exit 125")
+    assert caught.value.hint is None
 
 
 def test_links_of_the_guest_never_lead_out(execute: RunScript, root: Path, tmp_path: Path) -> None:
