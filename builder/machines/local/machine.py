@@ -38,6 +38,8 @@ def _programs(image: ImageSpec) -> list[tuple[str, str, str]]:
         from builder.machines.local import bootstrap
 
         needed += [(program, package, why) for program, (package, why) in bootstrap.PROGRAMS.items()]
+    if image.generalize is not None and image.os.generation == 2:
+        needed.append(("mdir", "mtools", "look into the EFI system partition"))
     if image.test:
         needed.append((*EMULATORS[image.os.architecture], "test the image in a VM"))
         needed += [(program, "openssh-client", "log in to the VM of a test") for program in ("ssh", "ssh-keygen")]
