@@ -75,6 +75,11 @@ def name_problem(kind: str, name: str) -> str | None:
     return f"{name!r} is no name for {kind}: {rule.words}, at most {rule.longest} characters"
 
 
+def region_name(text: object) -> str:
+    """A region's name for any way of writing it: Azure may answer "West Europe" where westeurope was sent."""
+    return str(text or "").replace(" ", "").lower()
+
+
 def check_name(kind: str, name: str) -> str:
     """The name. Raises BuildError when Azure would refuse it."""
     problem = name_problem(kind, name)

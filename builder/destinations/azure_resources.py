@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_follow import DELETE_SECONDS, connection, ended
 from builder.destinations.azure_manifests import HERE
@@ -81,7 +82,7 @@ def location_of(azure: Azure, id: ResourceId, step: Step) -> str:
             where=step.place,
             hint="write `location`",
         )
-    return found or str((group or {})["location"])
+    return found or region_name((group or {})["location"])
 
 
 def settle(step: Step, context: StepContext, ids: Sequence[ResourceId], azure: Azure, state: str) -> None:

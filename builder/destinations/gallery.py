@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from builder.azure.ids import ResourceId, compute
+from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_checks as checks
 from builder.destinations import gallery_definition as definitions
@@ -116,7 +117,7 @@ class Gallery:
         """The gallery's region: where it stands, else as the spec says, else where the image is built or goes first."""
         standing = self._seen_now(image)
         if standing.gallery is not None:
-            return str(standing.gallery["location"])
+            return region_name(standing.gallery["location"])
         built = image.machine.values.get("location", "") if image.machine.kind == "azure" else ""
         regions = self._values.get("regions", ())
         first = str(regions[0]["name"]) if regions else ""
@@ -140,7 +141,7 @@ class Gallery:
         """All that Azure gives out: disks, managed images, versions that have a replica in this gallery's region."""
         standing = self._standing
         gallery = standing.gallery if standing is not None else None
-        location = gallery["location"] if gallery is not None else self._values.get("location")
+        location = region_name(gallery["location"]) if gallery is not None else self._values.get("location")
         reached = not artifact.regions or location in (None, *artifact.regions)
         return reached and gives_out(self._azure(), artifact)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from builder.azure import tags as tag_names
+from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_versions as versions
@@ -21,11 +22,12 @@ def standing_blockers(choice: Choice, image: ImageSpec, standing: Standing) -> I
     """What no version could be published with."""
     gallery, path = choice.values["gallery"], choice.path
     wanted = choice.values.get("location")
-    if standing.gallery is not None and wanted not in (None, standing.gallery["location"]):
+    found = region_name(standing.gallery["location"]) if standing.gallery is not None else None
+    if found is not None and wanted not in (None, found):
         yield Blocker(
-            f"gallery {gallery} is in {standing.gallery['location']}, and the spec says {wanted}",
+            f"gallery {gallery} is in {found}, and the spec says {wanted}",
             image.place(*path, "location"),
-            hint=f"write `location: {standing.gallery['location']}`, or name another gallery",
+            hint=f"write `location: {found}`, or name another gallery",
             code="gallery-location",
         )
     if standing.definition is None:

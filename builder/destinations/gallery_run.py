@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_versions as versions
@@ -312,7 +313,7 @@ def _update(step: Step, context: StepContext) -> None:
     work = _Work(step, context)
     body = work.ours()
     wanted = step.inputs["publishing"]
-    there = {versions.region_key(region["name"]): region
+    there = {region_name(region["name"]): region
              for region in body["properties"]["publishingProfile"].get("targetRegions", ())}  # fmt: skip
     luns = [disk.lun for disk in versions.manifest_disks(body) if disk.lun is not None]
     profile = versions.encrypted(

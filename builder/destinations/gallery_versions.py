@@ -11,6 +11,7 @@ from typing import Any
 
 from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.gallery_definition import Difference, moment_text, same_moment
 from builder.errors import BuildError
@@ -37,11 +38,6 @@ CONFIDENTIAL = {
     "DiskWithVMGuestState": "EncryptedWithPmk",
     "NonPersistedTPM": "NonPersistedTPM",
 }
-
-
-def region_key(name: str) -> str:
-    """A region's short name: Azure shows "West Europe" for "westeurope"."""
-    return name.replace(" ", "").lower()
 
 
 def wanted_regions(values: Values, location: str) -> list[Json]:
@@ -158,9 +154,9 @@ def standing_regions(body: Values) -> tuple[str, ...]:
     """The regions that have a replica, as far as it is known."""
     told = replication(body)
     if told:
-        return tuple(region_key(name) for name, state, _ in told if state == "Completed")
+        return tuple(region_name(name) for name, state, _ in told if state == "Completed")
     profile = body["properties"].get("publishingProfile", {})
-    return tuple(region_key(region["name"]) for region in profile.get("targetRegions", ()))
+    return tuple(region_name(region["name"]) for region in profile.get("targetRegions", ()))
 
 
 def manifest_disks(body: Values) -> tuple[ManifestDisk, ...]:
@@ -209,8 +205,8 @@ def profile_differences(there: Values, wanted: Values, path: KeyPath = ()) -> It
 
 
 def _regions(there: Values, wanted: Values, path: KeyPath) -> Iterator[Difference]:
-    before = {region_key(region["name"]): region for region in there.get("targetRegions", ())}
-    after = {region_key(region["name"]): region for region in wanted["targetRegions"]}
+    before = {region_name(region["name"]): region for region in there.get("targetRegions", ())}
+    after = {region_name(region["name"]): region for region in wanted["targetRegions"]}
     where = (*path, "regions")
     for name in [*after, *(name for name in before if name not in after)]:
         old, new = (_replicas(region) for region in (before.get(name), after.get(name)))
@@ -242,7 +238,7 @@ def _fixed(there: Values, wanted: Values, path: KeyPath) -> Iterator[Difference]
 def _encryption(there: Values, kept: set[str], wanted: Mapping[str, str], path: KeyPath) -> Iterator[Difference]:
     """Replicas are encrypted when they are made. Only regions that stay are compared."""
     for region in there.get("targetRegions", ()):
-        name = region_key(region["name"])
+        name = region_name(region["name"])
         if name not in kept:
             continue
         before = str(((region.get("encryption") or {}).get("osDiskImage") or {}).get("diskEncryptionSetId") or "none")
@@ -258,9 +254,9 @@ def _yes(value: object) -> str:
 
 def removed_regions(body: Values, wanted: Values) -> list[str]:
     """The regions whose replicas go."""
-    kept = {region_key(region["name"]) for region in wanted["targetRegions"]}
+    kept = {region_name(region["name"]) for region in wanted["targetRegions"]}
     there = body["properties"].get("publishingProfile", {}).get("targetRegions", ())
-    return [region["name"] for region in there if region_key(region["name"]) not in kept]
+    return [region["name"] for region in there if region_name(region["name"]) not in kept]
 
 
 def replication(body: Values) -> list[tuple[str, str, int]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+# azure-identity's modules ask this as they load, and Python starts a program for the answer that it then keeps
+platform.platform()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import Any
 from builder.azure import tags as tag
 from builder.azure.connection import Azure
 from builder.azure.ids import ResourceId, group_id
+from builder.azure.names import region_name
 from builder.azure.operations import wait_all
 from builder.azure.polling import next_poll
 from builder.errors import BuildError
@@ -52,7 +53,7 @@ def sort_out(snapshots: Iterable[Json], location: str, now: float) -> Kept:
     for snapshot in snapshots:
         tags = snapshot.get("tags") or {}
         expires = tag.moment(str(tags.get(tag.EXPIRES, "")))
-        if not tag.is_ours(tags) or snapshot.get("location") != location or not _is_done(snapshot):
+        if not tag.is_ours(tags) or region_name(snapshot.get("location")) != location or not _is_done(snapshot):
             continue
         # One that was published is a version's, whoever keeps both in one group
         if (expires is not None and expires <= now) or tag.VERSION in tags:

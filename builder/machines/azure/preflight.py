@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from builder.azure.ids import ResourceId, group_id
+from builder.azure.names import region_name
 from builder.errors import BuildError, Unreachable
 from builder.machines.azure import sizes
 from builder.machines.azure.checked import Checked
@@ -15,7 +16,6 @@ from builder.machines.azure.matrix import forbidden
 from builder.machines.azure.reading import Reader
 from builder.machines.azure.resolved import ResolvedSource
 from builder.machines.azure.rules import blocker
-from builder.machines.azure.sources.base import region
 from builder.machines.azure.step_checks import STEP_CHECKS
 from builder.machines.azure.wanted import network_of
 from builder.model.observed import Blocker, Demand
@@ -149,8 +149,8 @@ def check_subnet(checked: Checked) -> Iterator[Blocker]:
     if network is None or subnet.name.lower() not in known:
         missing = f"subnet {subnet.name} in {subnet.parent.short}" if network else subnet.parent.short
         yield blocker("subnet-missing", f"there is no {missing}", checked.place("subnet"))
-    elif region(network["location"]) != machine.location:
-        message = f"the subnet is in {region(network['location'])}, the build VM in {machine.location}"
+    elif region_name(network["location"]) != machine.location:
+        message = f"the subnet is in {region_name(network['location'])}, the build VM in {machine.location}"
         yield blocker("subnet-region", message, checked.place("subnet"), f"take a subnet in {machine.location}")
 
 
@@ -163,8 +163,8 @@ def check_encryption_set(checked: Checked) -> Iterator[Blocker]:
     found = checked.reads.find(id)
     if found is None:
         yield blocker("encryption-set", f"there is no {id.short}", place)
-    elif region(found["location"]) != machine.location:
-        message = f"{id.short} is in {region(found['location'])}, the build VM in {machine.location}"
+    elif region_name(found["location"]) != machine.location:
+        message = f"{id.short} is in {region_name(found['location'])}, the build VM in {machine.location}"
         yield blocker("encryption-set", message, place, f"take one in {machine.location}")
     elif id.subscription.lower() != checked.reads.subscription.lower():
         yield blocker("encryption-set", f"{id.short} is in another subscription than the build VM", place)

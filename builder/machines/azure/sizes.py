@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from builder.azure.names import region_name
 from builder.machines.azure.resolved import CONFIDENTIAL, TRUSTED_LAUNCH
-from builder.machines.azure.sources.base import region
 from builder.model.observed import Demand
 
 # Where no size fits, so many others are named
@@ -96,7 +96,7 @@ def sizes_of(skus: Iterable[Mapping[str, Any]], location: str) -> dict[str, VmSi
     for sku in skus:
         if str(sku.get("resourceType", "")).lower() != "virtualmachines":
             continue
-        here = [each for each in sku.get("locationInfo") or () if region(each.get("location")) == location]
+        here = [each for each in sku.get("locationInfo") or () if region_name(each.get("location")) == location]
         if not here:
             continue
         restricted, zones = _restrictions(sku.get("restrictions") or ())

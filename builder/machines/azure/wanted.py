@@ -7,10 +7,11 @@ from typing import Any
 
 from builder.azure.errors import NotFound
 from builder.azure.ids import ResourceId, compute, group_id
+from builder.azure.names import region_name
 from builder.machines.azure.reading import Reader
 from builder.machines.azure.resolved import CONFIDENTIAL, STANDARD, ResolvedMachine, Security, Spot
 from builder.machines.azure.rules import refusal
-from builder.machines.azure.sources.base import Search, region
+from builder.machines.azure.sources.base import Search
 from builder.model.spec import ImageSpec
 
 # What a confidential VM encrypts where the spec doesn't say
@@ -71,14 +72,14 @@ def find_location(image: ImageSpec, reads: Reader) -> str:
     for ask in _WITNESSES:
         for found in ask(image, reads):
             if found:
-                return region(found)
+                return region_name(found)
     message = "nothing tells in which region the build VM is to be"
     raise refusal("location", message, image.place(*image.machine.path))
 
 
 def region_as_written(image: ImageSpec) -> str:
     """The region that the spec names; "" where it leaves that to be found out."""
-    return region(image.machine.values.get("location"))
+    return region_name(image.machine.values.get("location"))
 
 
 def network_of(subnet: str) -> ResourceId:

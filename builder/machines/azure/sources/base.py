@@ -108,11 +108,6 @@ def architecture(text: object) -> str:
     return str(text or "x64").lower()
 
 
-def region(text: object) -> str:
-    """A region's name for any way of writing it: "West Europe" is westeurope."""
-    return str(text or "").replace(" ", "").lower()
-
-
 def gib(number: object) -> int:
     """Bytes for Azure's number of GiB; 0 for none."""
     return int(number) * GIB if isinstance(number, int) else 0

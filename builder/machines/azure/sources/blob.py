@@ -10,9 +10,10 @@ from builder.azure.blobs import BlobFacts, PageBlob
 from builder.azure.clouds import Cloud
 from builder.azure.credentials import sign_in
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.azure.storage import credential_for
 from builder.machines.azure.resolved import STANDARD, TRUSTED_LAUNCH, ResolvedSource, SourceDisk
-from builder.machines.azure.sources.base import Search, region
+from builder.machines.azure.sources.base import Search
 from builder.model.spec import MIB
 
 FOOTER = 512
@@ -25,7 +26,7 @@ def resolve(search: Search, ask: LookAtBlob) -> ResolvedSource:
     if "account" not in values:
         raise search.refuse("account-missing", "an import needs the storage account of the blob", "url")
     account = ResourceId.parse(values["account"])
-    location = region(search.get(account, "account")["location"])
+    location = region_name(search.get(account, "account")["location"])
     written: list[tuple[int | None, str, tuple[str | int, ...]]] = [(None, values["url"], ("url",))]
     for index, disk in sorted(enumerate(values["data"]), key=lambda each: int(each[1]["lun"])):
         written.append((int(disk["lun"]), disk["url"], ("data", index, "url")))

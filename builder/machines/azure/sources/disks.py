@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.machines.azure.reading import at_once
 from builder.machines.azure.resolved import CONFIDENTIAL, STANDARD, TRUSTED_LAUNCH, Origin, ResolvedSource, SourceDisk
 from builder.machines.azure.sources.base import (
@@ -20,7 +21,6 @@ from builder.machines.azure.sources.base import (
     generation,
     gib,
     purchase_plan,
-    region,
 )
 
 COLLECTIONS: Mapping[str, Origin] = {"disks": "disk", "snapshots": "snapshot"}
@@ -51,7 +51,7 @@ def resolve_managed_image(search: Search) -> ResolvedSource:
             *(SourceDisk(int(disk["lun"]), gib(disk.get("diskSizeGB"))) for disk in data),
         ),
         reference={"id": str(id)},
-        location=region(found["location"]),
+        location=region_name(found["location"]),
         # A managed image can't be changed, but deleted and made anew of something else
         pin={key: str(value) for key, value in (("madeOf", made_of.get("id")), ("vm", vm)) if value},
     )
@@ -123,7 +123,7 @@ def _of_disks(
     reads: list[Callable[[], Json]] = [partial(search.get, id, *_key(search, lun, key)) for lun, id in ids]
     bodies = at_once(reads)
     for (lun, id), body in zip(ids, bodies, strict=True):
-        _check_disk(search, id, body, region(bodies[0]["location"]), *_key(search, lun, key))
+        _check_disk(search, id, body, region_name(bodies[0]["location"]), *_key(search, lun, key))
     properties = bodies[0]["properties"]
     capabilities = properties.get("supportedCapabilities") or {}
     return ResolvedSource(
@@ -139,7 +139,7 @@ def _of_disks(
             for (lun, id), body in zip(ids, bodies, strict=True)
         ),
         plan=purchase_plan(properties.get("purchasePlan")),
-        location=region(bodies[0]["location"]),
+        location=region_name(bodies[0]["location"]),
         **_allowances(properties, capabilities),
     )
 
@@ -180,8 +180,8 @@ def _check_disk(search: Search, id: ResourceId, body: Json, location: str, *keys
         )
     if body.get("sku", {}).get("name") in NOT_IN_IMAGES:
         raise search.refuse("source-disk", f"{id.short} is an Ultra disk", *keys)
-    if region(body["location"]) != location:
-        message = f"{id.short} is in {region(body['location'])}, the OS disk in {location}"
+    if region_name(body["location"]) != location:
+        message = f"{id.short} is in {region_name(body['location'])}, the OS disk in {location}"
         raise search.refuse("source-region", message, *keys)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.azure.ids import ResourceId
+from builder.azure.names import region_name
 from builder.machines.azure.resolved import ResolvedSource, SourceDisk
 from builder.machines.azure.sources.base import (
     Json,
@@ -16,7 +17,6 @@ from builder.machines.azure.sources.base import (
     generation,
     gib,
     purchase_plan,
-    region,
 )
 from builder.model.version import is_version, version_key
 
@@ -154,13 +154,14 @@ def _why_not(search: Search, version: Json) -> str:
     if state not in ("Succeeded", "Updating"):
         return f"is {state}"
     targets = properties.get("publishingProfile", {}).get("targetRegions")
-    if targets is not None and search.location and search.location not in [region(each["name"]) for each in targets]:
-        return f"is not in {search.location}, only in {', '.join(region(each['name']) for each in targets)}"
+    regions = [region_name(each["name"]) for each in targets or ()]
+    if targets is not None and search.location and search.location not in regions:
+        return f"is not in {search.location}, only in {', '.join(regions)}"
     return ""
 
 
 def _excluded(search: Search, version: Json) -> bool:
     properties = version["properties"]
     profile = properties.get("publishingProfile", properties)
-    here = [each for each in profile.get("targetRegions") or [] if region(each["name"]) == search.location]
+    here = [each for each in profile.get("targetRegions") or [] if region_name(each["name"]) == search.location]
     return bool(profile.get("excludeFromLatest") or any(each.get("excludeFromLatest") for each in here))

@@ -27,6 +27,11 @@ def test_a_whole_set_is_known_with_the_os_disk_first() -> None:
     assert found.artifacts == {}
 
 
+def test_a_region_is_the_same_however_it_is_written() -> None:
+    found = sort_out([{**snapshot("os", "os"), "location": "West Europe"}], "westeurope", NOW)
+    assert list(found.checkpoints) == ["sha256:aa"]
+
+
 @pytest.mark.parametrize(
     "other",
     [
