@@ -49,6 +49,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
     publishing.tags,
     publishing.inside_project,
     publishing.destinations_once,
+    publishing.own_source,
     publishing.gallery_regions,
     publishing.shallow,
     publishing.end_of_life,

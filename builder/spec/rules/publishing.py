@@ -95,6 +95,20 @@ def destinations_once(image: ImageSpec) -> Iterator[Diagnostic]:
         seen.add(identity)
 
 
+def own_source(image: ImageSpec) -> Iterator[Diagnostic]:
+    """Each version made of the latest one is a newer source: there would be something to build with every plan."""
+    if image.source.kind != "gallery" or image.source.values["version"] != "latest":
+        return
+    source = identity_of(image.source, image)
+    for destination in destinations_of(image, "gallery"):
+        target = identity_of(destination, image)
+        # Without a subscription it is the signed-in one's, whichever that is
+        if target == source or ("" in (source[1], target[1]) and target[2:] == source[2:]):
+            message = "the image's versions go to the definition whose latest version it is made of"
+            help = "write the exact `version` to stand on, or publish to another definition"
+            yield finding(image, (*image.source.path, "definition"), "own-source", message, help)
+
+
 def identity_of(destination: Choice, image: ImageSpec) -> tuple[object, ...]:
     """What makes two destinations the same one: their versions have the same names, for which Azure ignores case."""
     kind, values = destination.kind, dict(destination.values)

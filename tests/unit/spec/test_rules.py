@@ -21,6 +21,9 @@ GENERATION_1 = AZURE.replace("linux", "linux, generation: 1")
 GALLERY = "publish: {{to: [{{gallery: {{resourceGroup: r, gallery: g, definition: d, {}}}}}]}}\n"
 
 
+OWN = "name: web\nos: {{family: linux}}\nsource: {{gallery: {{{}}}}}\n"
+
+
 def gallery(more: str) -> str:
     return GALLERY.format(more)
 
@@ -389,6 +392,15 @@ FINDINGS = [
         AZURE + "publish: {to: [{snapshot: {resourceGroup: r}}, {snapshot: {resourceGroup: R, name: web}}]}\n",
         ["{resourceGroup: duplicate-destination the same snapshot is listed before"],
     ),
+    (
+        OWN.format("resourceGroup: R, gallery: g, definition: D") + gallery(""),
+        [
+            "D: own-source the image's versions go to the definition whose latest version it is made of | "
+            "write the exact `version` to stand on, or publish to another definition"
+        ],
+    ),
+    (OWN.format("resourceGroup: r, gallery: g, definition: d, version: 1.0.0") + gallery(""), []),
+    (OWN.format("resourceGroup: r, gallery: g, definition: other") + gallery(""), []),
     (
         AZURE + gallery("regions: [westeurope, {name: westeurope, replicas: 100}]"),
         [
