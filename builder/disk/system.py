@@ -6,7 +6,7 @@ import errno
 import os
 import shlex
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -197,6 +197,8 @@ class _Opening:
                 if place == self.root:
                     self.notes.append(f"{entry.target} is not mounted: it leads to the root itself")
                     continue
+                if hidden := set(tree.names(entry.target)) - {"lost+found"}:
+                    self.notes.append(f"{_hidden(entry.target, hidden)}: no step sees that, and nothing cleans it")
                 with ExitStack() as held:
                     device = self._mount(held, volume, place, options)
                     self._keep(held.pop_all(), MountedFilesystem(volume, device, entry.target, place))
@@ -246,6 +248,11 @@ class _Opening:
                 return item.device
         device = loop_device(volume.raw, offset=volume.start, size=volume.size, read_only=not self.writable)
         return stack.enter_context(device)
+
+
+def _hidden(target: str, names: Collection[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"what is mounted on {target} hides {min(names)}{more} in that folder"
 
 
 def _type(volume: Volume) -> str:

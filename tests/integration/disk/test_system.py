@@ -108,6 +108,7 @@ tmpfs /tmp tmpfs defaults 0 0
     ]
     write_gpt(raw, SIZE, parts)
     fill(raw, parts[0].start, parts[0].size, "ext4", {**root_files(fstab), "data files/.keep": b"", "boot/.keep": b""})
+    hides = "what is mounted on /boot hides .keep in that folder: no step sees that, and nothing cleans it"
     fill(raw, parts[1].start, parts[1].size, "ext4", {"vmlinuz": b"kernel", "efi/.keep": b""})
     esp = tmp_path / "esp"
     subprocess.run(["mkfs.vfat", "-C", "-i", "ABCD1234", str(esp), str(34 * 1024)], check=True, capture_output=True)
@@ -122,6 +123,7 @@ tmpfs /tmp tmpfs defaults 0 0
         assert system.tree.read_bytes("/boot/vmlinuz") == b"kernel"
         (system.root / "data files" / "row").write_text("1\n")
         assert any("/missing" in note for note in system.notes)
+        assert hides in system.notes
         assert any("/boot/efi" in note and "vfat" in note for note in system.notes)
     with opened_system([disk, data], folder=work, writable=False) as system:
         assert system.tree.read_text("/data files/row") == "1\n"
