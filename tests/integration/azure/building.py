@@ -52,7 +52,8 @@ class Build:
         self.simulator = azure
         self.world = World(azure, connected(azure))
         self.azure = self.world.connection
-        patch.setattr("builder.azure.connection.connect", reaching(self.azure))
+        # Tests may give it another identity
+        patch.setattr("builder.azure.connection.connect", lambda *given, **rest: reaching(self.azure)(*given, **rest))
         self.events: list[Event] = []
         self.stop = threading.Event()
         self.store = Store(self.root / ".build")
