@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from builder.apply.executor import Executor, Options, Outcome, Tools
+from builder.azure.connection import Azure
 from builder.azure.ids import ResourceId, compute
 from builder.destinations.base import Destination
 from builder.destinations.registry import destinations_for
@@ -52,8 +53,7 @@ class Build:
         self.simulator = azure
         self.world = World(azure, connected(azure))
         self.azure = self.world.connection
-        # Tests may give it another identity
-        patch.setattr("builder.azure.connection.connect", lambda *given, **rest: reaching(self.azure)(*given, **rest))
+        patch.setattr("builder.azure.connection.connect", self._connect)
         self.events: list[Event] = []
         self.stop = threading.Event()
         self.store = Store(self.root / ".build")
@@ -74,6 +74,10 @@ class Build:
         publish = publish or f"{{to: [{{gallery: {gallery}}}]}}"
         text = SPEC.format(more=more, os=os, source=source, machine=machine, publish=publish)
         (self.root / "web.image.yaml").write_text(text)
+
+    def _connect(self, subscription: str | None = None, **rest: object) -> Azure:
+        """What `connect` gives: with the identity that a test may have given it since."""
+        return reaching(self.azure)(subscription, **rest)
 
     def _tools(self) -> tuple[Any, Tools]:
         loaded = load([self.root])
