@@ -11,7 +11,7 @@ from builder.errors import BuildError
 from builder.machines.base import Machine
 from builder.model.cleaning import Cleaned, Keep, Place
 from builder.model.spec import ImageSpec
-from builder.records.store import Store
+from builder.records.store import RUN_ID, Store
 
 Leavers = Iterator[tuple[str, Callable[[], tuple[Place, ...]], frozenset[str]]]
 
@@ -72,4 +72,4 @@ def _built_in(image: ImageSpec, machines: Callable[[ImageSpec], Machine]) -> tup
 
 def _is_alive(store: Store, run: str) -> bool | None:
     """Whether a run lives; None for one that this store knows nothing of."""
-    return store.is_alive(run) if store.run_folder(run).is_dir() else None
+    return store.is_alive(run) if RUN_ID.fullmatch(run) and store.run_folder(run).is_dir() else None

@@ -70,5 +70,9 @@ def moment(text: str) -> float | None:
 
 
 def is_ours(tags: Mapping[str, str] | None) -> bool:
-    """Whether this tool made what carries these tags. Nothing else is ever changed or removed by clean-up."""
-    return bool(tags) and RUN in (tags or {})
+    """Whether this tool made what carries these tags. Nothing else is ever changed or removed by clean-up.
+
+    `build-run` alone may be anybody's word: what is ours says which tool, too.
+    """
+    found = tags or {}
+    return bool(found.get(RUN)) and found.get(TOOL, "").split(" ")[0] == "build"

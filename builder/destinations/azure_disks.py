@@ -112,9 +112,7 @@ def _uploaded(azure: Azure, context: StepContext, disk: CapturedDisk, target: Re
     body = {
         "location": location,
         "sku": {"name": "Standard_LRS"},
-        "tags": tag_names.ours(
-            run=context.run.id, image=image.name, expires=expires, extra={tag_names.DIGEST: disk.digest}
-        ),
+        "tags": tag_names.ours(run=context.run.id, image=image.name, expires=expires) | {tag_names.DIGEST: disk.digest},
         "properties": properties,
     }
     manner = Manner(progress=lambda done, total: context.progress(done, total, "bytes", f"uploading {disk.name}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import struct
 import time
@@ -24,6 +25,10 @@ from builder.disk.volumes import Volume
 # The subvolume that all others are in, and the ids that others have
 TOP_ID = 5
 FIRST_ID, LAST_ID = 256, 2**64 - 256
+# Where container engines have their layers: snapshots too, but of each other, not of the machine
+OF_ENGINES = re.compile(
+    r"/(docker|containers/storage)/btrfs/|^/var/lib/(containerd|rancher|lxd|incus|machines|portables)/|/common/lxd/"
+)
 # How long a subvolume that a step deleted may take to go; the kernel does that in the background
 DELETION_SECONDS = 120.0
 
@@ -63,8 +68,8 @@ def unseen_subvolumes(system: OpenedSystem, volume: Volume) -> list[str]:
     """What of a btrfs that is mounted nobody has looked at or cleaned, each in words for a person; sorted.
 
     That is: files in subvolumes that are not mounted and don't stand below one that is; files of the top level, when
-    that is not mounted; snapshots that stand below a mounted subvolume, when they are copies of a mounted one or
-    nobody knows of what; and what is deleted, but still there.
+    that is not mounted; snapshots that stand below a mounted subvolume, but for those that container engines make of
+    their own; and what is deleted, but still there.
     """
     mounts = [item for item in system.filesystems if item.volume == volume]
     if not mounts or volume.content is None or volume.content.type != "btrfs":
@@ -97,40 +102,35 @@ def _unseen(tree: GuestTree, top: GuestTree, subvolumes: Sequence[_Subvolume], t
     for item in subvolumes:
         if any(item is seen for seen, _ in mounts):
             continue
+        place = _place(tree, item, mounts)
         if item.deleted:
             yield f"the deleted subvolume {item.id}, whose data is still there"
         elif item.path is None or item.device is None:
             yield f"the subvolume {item.id}, which can't be reached"
-        elif _is_reached(tree, item, mounts):
-            if item.id in copies:
+        elif place:
+            if item.id in copies or (item.snapshot and not OF_ENGINES.search(place)):
                 yield f"{item.path} (a snapshot)"
         elif (file := _first_file(top, item)) is not None:
             yield item.path or f"{file} (a file beside the subvolumes)"
 
 
-def _is_reached(tree: GuestTree, item: _Subvolume, mounts: Sequence[tuple[_Subvolume, str]]) -> bool:
-    """Whether a subvolume is seen as a folder below a mounted one, and not hidden by what is mounted there."""
+def _place(tree: GuestTree, item: _Subvolume, mounts: Sequence[tuple[_Subvolume, str]]) -> str:
+    """Where a subvolume is seen as a folder below a mounted one; "" where it isn't, or another mount hides it."""
     for seen, target in mounts:
         top = f"{seen.path}/" if seen.path else ""
         if item.path is not None and item.path.startswith(top):
+            place = f"{target.rstrip('/')}/{item.path.removeprefix(top)}"
             with suppress(OSError):
-                if tree.lstat(f"{target}/{item.path.removeprefix(top)}").st_dev == item.device:
-                    return True
-    return False
+                if tree.lstat(place).st_dev == item.device:
+                    return place
+    return ""
 
 
 def _copies(subvolumes: Sequence[_Subvolume], seen: Sequence[_Subvolume]) -> set[int]:
-    """The ids of those that share their origin with a mounted one, or whose origin is gone.
-
-    The layers of a container engine are snapshots too, but of each other.
-    """
+    """The ids of those that share their origin with a mounted one."""
     by_uuid = {item.uuid: item for item in subvolumes if any(item.uuid)}
     cleaned = {_origin(item, by_uuid) for item in seen}
-    return {
-        item.id
-        for item in subvolumes
-        if (origin := _origin(item, by_uuid)) in cleaned or (item.snapshot and origin not in by_uuid)
-    }
+    return {item.id for item in subvolumes if _origin(item, by_uuid) in cleaned}
 
 
 def _origin(item: _Subvolume, by_uuid: dict[bytes, _Subvolume]) -> bytes:

@@ -38,7 +38,7 @@ def retention(
     A version goes when no limit keeps it: it is neither among the newest `versions` (`new` counts, broken ones don't)
     nor younger than `days`. Whatever the limits, these stay: the new version, the newest good one, versions that
     another image names (`pinned`), versions in use, and versions that this tool did not make, or did not promote. What
-    failed publishes and failed deletions left below the new version goes: nobody can use it.
+    failed publishes and failed deletions left below the new version goes, unless one of these needs it.
     """
     if retain is None or (retain.versions is None and retain.days is None):
         return Verdict()
@@ -55,7 +55,9 @@ def retention(
             stay.append((item.version, why))
         else:
             go.append(item.version)
-    go += (item.version for item in published if _is_left_over(item) and order(item.version) < order(new))
+    for item in published:
+        if _is_left_over(item) and order(item.version) < order(new) and not _needed(item, named, newest_good):
+            go.append(item.version)
     return Verdict(tuple(sorted(go, key=order)), tuple(stay))
 
 

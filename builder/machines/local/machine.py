@@ -38,7 +38,7 @@ def _programs(image: ImageSpec) -> list[tuple[str, str, str]]:
         from builder.machines.local import bootstrap
 
         needed += [(program, package, why) for program, (package, why) in bootstrap.PROGRAMS.items()]
-    if image.generalize is not None and image.os.generation == 2:
+    if image.generalize is not None:
         needed.append(("mdir", "mtools", "look into the EFI system partition"))
     if image.test:
         needed.append((*EMULATORS[image.os.architecture], "test the image in a VM"))

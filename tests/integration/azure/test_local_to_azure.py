@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from builder.azure import tags
+from builder.azure.cleanup import left_overs
 from builder.azure.ids import ResourceId, compute
 from tests.azure import Clock, Simulator
 from tests.azure.blobs import ACCOUNT, KEY, Blobs
@@ -101,6 +102,8 @@ def test_an_upload_that_was_killed_is_gone_on_with(
     first, second = (COUNTED.format(calls=calls, file=str(file)) for calls, file in zip((2, -1), counts, strict=True))
     killed = project.apply(env=cloud.env, prelude=HURRIED + first)
     assert killed.code == -9, killed.text
+    # What was sent is of use until its time is over, although its run is dead
+    assert not left_overs(connected(cloud.azure), lambda run: False)
     expired = expired_upload(cloud) if where == "disk" else None
     done = project.apply(env=cloud.env, prelude=HURRIED + second)
     assert done.code == 0, done.text

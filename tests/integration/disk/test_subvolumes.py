@@ -98,6 +98,26 @@ def containers(top: Path) -> None:
     btrfs("create", layers / "a")
     btrfs("snapshot", layers / "a", layers / "b")
     btrfs("snapshot", "-r", layers / "b", layers / "c")
+    # containerd deletes what its layers were made of
+    write_tree(top / "@", {"var/lib/containerd/io.containerd.snapshotter.v1.btrfs/.keep": b""})
+    btrfs("create", top / "@/active")
+    btrfs("snapshot", "-r", top / "@/active", top / "@/var/lib/containerd/io.containerd.snapshotter.v1.btrfs/1")
+    btrfs("delete", top / "@/active")
+
+
+def of_a_nested_one(top: Path) -> None:
+    """As snapper does for a subvolume that no mount names."""
+    btrfs("create", top / "@/srv")
+    btrfs("create", top / "@/srv/.snapshots")
+    write_tree(top / "@/srv", {"me/.bash_history": b"mysql -psecret\n"})
+    (top / "@/srv/.snapshots/1").mkdir()
+    btrfs("snapshot", "-r", top / "@/srv", top / "@/srv/.snapshots/1/snapshot")
+
+
+def among_layers(top: Path) -> None:
+    """Where a container engine has its own, a copy of the machine is one all the same."""
+    write_tree(top / "@", {"var/lib/machines/.keep": b""})
+    btrfs("snapshot", top / "@", top / "@/var/lib/machines/self")
 
 
 def empty_ones(top: Path) -> None:
@@ -149,6 +169,8 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "original gone": (original_gone, ["@/old-root (a snapshot)"]),
     "rolled back": (rolled_back, ["@/first (a snapshot)"]),
     "containers": (containers, []),
+    "of a nested one": (of_a_nested_one, ["@/srv/.snapshots/1/snapshot (a snapshot)"]),
+    "among layers": (among_layers, ["@/var/lib/machines/self (a snapshot)"]),
     "empty ones": (empty_ones, []),
     "hidden": (hidden, ["@/home/hidden"]),
     "file beside": (file_beside, ["backups/shadow (a file beside the subvolumes)"]),

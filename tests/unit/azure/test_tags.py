@@ -33,6 +33,19 @@ def test_text_that_is_no_moment(text: str) -> None:
     assert tags.moment(text) is None
 
 
-@pytest.mark.parametrize(("found", "ours"), [(None, False), ({}, False), ({"a": "b"}, False), ({tags.RUN: "r"}, True)])
+@pytest.mark.parametrize(
+    ("found", "ours"),
+    [
+        (None, False),
+        ({}, False),
+        ({"a": "b"}, False),
+        # Somebody else's word for something of theirs
+        ({tags.RUN: "r"}, False),
+        ({tags.RUN: "r", tags.TOOL: "builder 2"}, False),
+        ({tags.RUN: "", tags.TOOL: "build 0.1.0"}, False),
+        ({tags.TOOL: "build 0.1.0"}, False),
+        (tags.ours(run="r"), True),
+    ],
+)
 def test_what_is_ours(found: dict[str, str] | None, ours: bool) -> None:
     assert tags.is_ours(found) is ours

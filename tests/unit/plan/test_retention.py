@@ -101,6 +101,15 @@ def test_an_unfinished_version_goes_once_nobody_makes_it():
     assert retiring([foreign, *versions], "1.0.3", RetainSpec(versions=5), now=NOW) == ("1.0.2",)
 
 
+def test_what_is_needed_stays_also_when_it_is_not_whole_any_more():
+    """Somebody deleted a part of it, or a change of it failed: what stands on it stands on the rest."""
+    half = replace(published("1.0.1"), state=VersionState.UNFINISHED, abandoned=True)
+    failed = replace(published("1.0.2"), state=VersionState.FAILED, in_use="VM x")
+    limits = RetainSpec(versions=5)
+    assert retiring([half, failed], "1.0.3", limits, now=NOW) == ("1.0.1",)
+    assert retention([half, failed], "1.0.3", limits, now=NOW, pinned=["1.0.1"]).go == ()
+
+
 @given(
     st.dictionaries(
         st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 30)).map(lambda p: "{}.{}.{}".format(*p)),

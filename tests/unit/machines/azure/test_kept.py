@@ -13,8 +13,8 @@ NOW = 1_800_000_000.0
 
 
 def snapshot(role: str, disks: str = "os data-0", **changes: Any) -> dict[str, Any]:
-    tags = {tag.RUN: "r", tag.IMAGE: "web", tag.STEP: "sha256:aa", tag.ROLE: role, tag.DISKS: disks,
-            tag.EXPIRES: tag.stamp(NOW + 60)}  # fmt: skip
+    tags = {tag.RUN: "r", tag.TOOL: "build 0", tag.IMAGE: "web", tag.STEP: "sha256:aa", tag.ROLE: role,
+            tag.DISKS: disks, tag.EXPIRES: tag.stamp(NOW + 60)}  # fmt: skip
     tags |= changes.pop("tags", {})
     properties = {"provisioningState": "Succeeded", "diskSizeGB": 8, "completionPercent": 100.0, **changes}
     return {"id": f"/s/{role}", "location": "westeurope", "tags": tags, "properties": properties}
