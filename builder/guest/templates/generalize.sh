@@ -104,7 +104,11 @@ flagged_again() {
 # unflag_below FOLDER TEST...: lifts the flags of what matches; without a test, of the folders too. chattr complains of
 # links and the like, which have none
 unflag_below() {
-    [ $# -gt 1 ] || find "$1" -type d -exec chattr -ia {} + 2>/dev/null
+    if [ $# -eq 1 ]; then
+        note "$1 and the folders in it, where they stay, are no longer immutable or append-only"
+        chattr -ia "$1" 2>/dev/null
+        below "$1" -type d -exec chattr -ia {} + 2>/dev/null
+    fi
     below "$@" -type f -exec chattr -ia {} + 2>/dev/null
 }
 

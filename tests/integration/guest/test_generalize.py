@@ -239,6 +239,21 @@ def test_flags_stand_in_no_way_and_stay_with_what_stays(
     assert [flags_of(root / path) for path in paths] == [{"i"}, {"a"}, {"i", "a"}, set(), set()]
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_is_kept_keeps_its_flags_among_what_goes(
+    make: MakeRoot, shell: str, flags: Callable[[str, Path], None]
+) -> None:
+    root = make(shell)
+    plant(root, [])
+    write(root, {"/root/.ssh/id_rsa": KEY, "/root/.ssh/kept/id": "kept"})
+    for path in ("id_rsa", "kept/id", "kept", ""):
+        flags("i", root / "root/.ssh" / path)
+    lines = generalize(root, of("ssh-userdir"), ["/root/.ssh/kept"])
+    assert [path.name for path in (root / "root/.ssh").iterdir()] == ["kept"]
+    assert [flags_of(root / "root/.ssh" / path) for path in ("kept/id", "kept", "")] == [{"i"}, {"i"}, set()]
+    assert any("/root/.ssh and the folders in it, where they stay, are no longer immutable" in line for line in lines)
+
+
 def test_without_chattr_it_says_what_may_be_in_the_way(make: MakeRoot, flags: Callable[[str, Path], None]) -> None:
     from builder.errors import BuildError
 

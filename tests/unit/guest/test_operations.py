@@ -171,7 +171,7 @@ def test_what_the_script_does_has_a_version() -> None:
     assert (generalize.VERSION, digest(render_script(all_operations()))) == (3, SCRIPT_DIGEST)
 
 
-SCRIPT_DIGEST = "sha256:8bb3b1812fa916a1e24d8b975222b473a270836b3b74b0724cd57c73bcc4c31b"
+SCRIPT_DIGEST = "sha256:91570e810f8e8ae119fb234142541330f62cf6649f1c725c67ad4c08f178a75d"
 
 
 def test_what_the_spec_puts_into_the_image_is_kept(tmp_path: Path) -> None:
