@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model.canonical import short
+from builder.model.cleaning import DAY_SECONDS
 from builder.records.files import remove_tree
 from builder.records.store import RUN_ID, Checkpoint, Store
-
-DAY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from builder.azure.disk_access import end_open
 from builder.azure.errors import AzureError, NotFound
 from builder.azure.ids import GROUP_KIND, ResourceId
 from builder.azure.operations import Operation, wait_all
-from builder.model.cleaning import Cleaned, IsAlive, Keep
+from builder.model.cleaning import DAY_SECONDS, Cleaned, IsAlive, Keep
 
 Json = dict[str, Any]
 RESOURCES = "Microsoft.Resources/resources"
 SNAPSHOT = "Microsoft.Compute/snapshots"
-DAY_SECONDS = 24 * 3600.0
 # What uses something goes before it; each row is removed side by side
 ORDER = (
     ("Microsoft.Compute/virtualMachines",),

@@ -42,11 +42,11 @@ def command(
     cloud, wherever images are built or published. Versions in galleries are never touched. Losing a checkpoint costs
     time at the next build, nothing else.
     """
-    from builder.apply.collect import DAY_SECONDS, collect, kept_artifacts
+    from builder.apply.collect import collect, kept_artifacts
     from builder.apply.elsewhere import clean_elsewhere
     from builder.cli.planning import destinations_of
     from builder.machines.registry import Machines
-    from builder.model.cleaning import Keep
+    from builder.model.cleaning import DAY_SECONDS, Keep
     from builder.plan.planner import NEUTRAL_VERSION
     from builder.records.store import Store
     from builder.report.units import bytes_text

@@ -48,10 +48,35 @@ def ended(operations: Sequence[Operation], name: str, context: StepContext, seco
     try:
         wait_all(operations, stop=context.run.stop, timeout=seconds)
     except OperationTimeout as error:
-        raise still_at_work(name, seconds) from error
+        raise _still_at_work(name, seconds) from error
 
 
-def still_at_work(name: str, seconds: float) -> BuildError:
+def deleted(azure: Azure, ids: Sequence[ResourceId], name: str, context: StepContext) -> None:
+    """Delete these side by side, and wait until they are gone. `name` is what people call them. Raises as `ended`."""
+    ended([azure.delete(id, stop=context.run.stop) for id in ids], name, context, DELETE_SECONDS)
+
+
+class Patience:
+    """Waits for what Azure or another run is at work on, of which there is no operation to wait for."""
+
+    def __init__(self, azure: Azure, name: str, context: StepContext) -> None:
+        self._clock, self._name, self._run = azure.clock, name, context.run
+        self._began = self._clock.now()
+
+    @property
+    def passed(self) -> float:
+        """The seconds waited so far."""
+        return self._clock.now() - self._began
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the next look. Raises BuildError ("azure-timeout") after FOLLOW_SECONDS, and Interrupted."""
+        if self.passed >= FOLLOW_SECONDS:
+            raise _still_at_work(self._name, FOLLOW_SECONDS)
+        self._clock.sleep(seconds, self._run.stop)
+        self._run.check_stop()
+
+
+def _still_at_work(name: str, seconds: float) -> BuildError:
     """The error for what Azure doesn't come to an end with. None of Azure's own: nobody is to try it again at once."""
     return BuildError(
         f"Azure is still at work on {name} after {seconds / 3600:g} h: nothing was undone, and it goes on there",
@@ -103,7 +128,7 @@ def follow(
             hint="the same `build apply` follows it to its end",
         ) from error
     except OperationTimeout as error:
-        raise still_at_work("/".join(id.names), FOLLOW_SECONDS) from error
+        raise _still_at_work("/".join(id.names), FOLLOW_SECONDS) from error
 
 
 def _by_operation(
@@ -129,15 +154,11 @@ def _by_operation(
 def _by_state(
     azure: Azure, id: ResourceId, context: StepContext, regions: _Regions, body: dict[str, Any]
 ) -> dict[str, Any]:
-    began = azure.clock.now()
+    patience = Patience(azure, "/".join(id.names), context)
     found: dict[str, Any] | None = body
     while found is not None and versions.provisioning(found) in versions.MOVING:
         regions.tell(found)
-        if azure.clock.now() - began >= FOLLOW_SECONDS:
-            raise still_at_work("/".join(id.names), FOLLOW_SECONDS)
-        pause = min(LONGEST_PAUSE, max(5.0, 0.1 * (azure.clock.now() - began)))
-        azure.clock.sleep(pause, context.run.stop)
-        context.run.check_stop()
+        patience.wait(min(LONGEST_PAUSE, max(5.0, 0.1 * patience.passed)))
         found = azure.find(id, expand="ReplicationStatus")
     if found is None:
         return {}

@@ -10,7 +10,7 @@ from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId
 from builder.azure.names import region_name
 from builder.destinations import azure_manifests as manifests
-from builder.destinations.azure_follow import DELETE_SECONDS, connection, ended
+from builder.destinations.azure_follow import connection, deleted
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.gallery_definition import Difference
 from builder.destinations.usage import users_of_images
@@ -129,4 +129,4 @@ def retire_resource(step: Step, context: StepContext) -> None:
             hint="move that to a newer version; the next apply asks again",
         )
     with context.run.effect("retire", version=step.inputs["version"], resource=str(id)):
-        ended([azure.delete(id, stop=context.run.stop)], id.short, context, DELETE_SECONDS)
+        deleted(azure, [id], id.short, context)

@@ -12,7 +12,7 @@ from builder.destinations.gallery_definition import Difference
 from builder.errors import BuildError, Place
 from builder.model.spec import Choice, ImageSpec
 from builder.model.steps import Change, Stage, Step
-from builder.model.version import NEUTRAL, is_version
+from builder.model.version import NEUTRAL, is_version, unversioned
 
 
 def publishing_step(kind: str, title: str, inputs: Mapping[str, Any], changes: Sequence[Change], place: Place) -> Step:
@@ -50,7 +50,7 @@ def versioned_name(choice: Choice, image: ImageSpec, version: str) -> str:
 
 def resolved_name(group: ResourceId, kind: str, choice: Choice, image: ImageSpec) -> str:
     """Where versions of a kind of resource stand: their group, and their names but for the version."""
-    name = str(choice.values.get("name", image.name)).removesuffix(f"-{NEUTRAL}")
+    name = unversioned(str(choice.values.get("name", image.name)))
     return f"{group}/{kind}/{name}".lower()
 
 

@@ -19,7 +19,7 @@ from builder.destinations import azure_manifests as manifests
 from builder.destinations import gallery_definition as definitions
 from builder.destinations import gallery_versions as versions
 from builder.destinations.azure_disks import Source, disk_sources, remove_uploads
-from builder.destinations.azure_follow import DELETE_SECONDS, connection, ended, follow
+from builder.destinations.azure_follow import connection, deleted, follow
 from builder.destinations.azure_resources import kept_tags, settle
 from builder.destinations.usage import users_of_images
 from builder.errors import BuildError, PlanStale
@@ -175,8 +175,7 @@ class _Publish(_Work):
         if versions.state_of(body) == VersionState.FAILED:
             self.context.log(f"{self.name} failed earlier: it is deleted, and published again")
             with self.context.run.effect("delete-failed", resource=str(self.id)):
-                deleting = self.azure.delete(self.id, stop=self.context.run.stop)
-                ended([deleting], self.name, self.context, DELETE_SECONDS)
+                deleted(self.azure, [self.id], self.name, self.context)
             return None
         if tags.get(tag_names.DIGEST) != manifest.digest:
             raise self._taken()
@@ -372,7 +371,7 @@ def _retire(step: Step, context: StepContext) -> None:
             hint="move that to a newer version: plans show the deletion until it is done",
         )
     with context.run.effect("retire", version=step.inputs["version"], resource=str(work.id)):
-        ended([work.azure.delete(work.id, stop=context.run.stop)], work.name, context, DELETE_SECONDS)
+        deleted(work.azure, [work.id], work.name, context)
 
 
 KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))

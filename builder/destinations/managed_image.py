@@ -13,14 +13,7 @@ from builder.azure import tags as tag_names
 from builder.azure.ids import ResourceId, compute, group_id
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, gives_out, remove_uploads
-from builder.destinations.azure_follow import (
-    DELETE_SECONDS,
-    FOLLOW_SECONDS,
-    connection,
-    ended,
-    places_in,
-    still_at_work,
-)
+from builder.destinations.azure_follow import FOLLOW_SECONDS, Patience, connection, deleted, ended, places_in
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
     change_tags,
@@ -178,8 +171,8 @@ class ManagedImage:
 
     def _id(self, choice: Choice, image: ImageSpec, version: str) -> ResourceId:
         name = versioned_name(self._choice, image, version)
-        fitting(IMAGES, name, self._choice, image)
-        return compute(self._azure().subscription, choice.values["resourceGroup"], "images", name)
+        fits = fitting(IMAGES, name, self._choice, image)
+        return compute(self._azure().subscription, choice.values["resourceGroup"], "images", fits)
 
     def _common(self, id: ResourceId, image: ImageSpec, version: str) -> dict[str, Any]:
         return {
@@ -287,7 +280,7 @@ def _settled(azure: Azure, id: ResourceId, manifest: Manifest, context: StepCont
 
     Raises PlanStale for one with another content.
     """
-    began = azure.clock.now()
+    patience = Patience(azure, id.short, context)
     while (body := azure.find(id)) is not None:
         if (body.get("tags") or {}).get(tag_names.DIGEST) != manifest.digest:
             raise taken(id)
@@ -295,11 +288,8 @@ def _settled(azure: Azure, id: ResourceId, manifest: Manifest, context: StepCont
             return True
         if body["properties"].get("provisioningState") not in MOVING:
             return False
-        if azure.clock.now() - began >= FOLLOW_SECONDS:
-            raise still_at_work(id.short, FOLLOW_SECONDS)
         context.log(f"{id.name} is being made by another run: waiting for that")
-        azure.clock.sleep(LOOK_SECONDS, context.run.stop)
-        context.run.check_stop()
+        patience.wait(LOOK_SECONDS)
     return False
 
 
@@ -307,7 +297,7 @@ def _make(azure: Azure, id: ResourceId, manifest: Manifest, step: Step, context:
     """Make the image; it takes a minute, so what a failed publish left is not mended but removed."""
     stop = context.run.stop
     if azure.find(id) is not None:
-        ended([azure.delete(id, stop=stop)], id.short, context, DELETE_SECONDS)
+        deleted(azure, [id], id.short, context)
     location = location_of(azure, id, step)
     ensure_group(azure, id, location, context)
     key = key_of(manifest.image, manifest.version, context.run.id) if step.inputs["records"] else ""

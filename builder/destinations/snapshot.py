@@ -16,14 +16,7 @@ from builder.azure.ids import ResourceId, compute, group_id
 from builder.azure.names import check_name
 from builder.destinations import azure_manifests as manifests
 from builder.destinations.azure_disks import Source, disk_sources, gives_out
-from builder.destinations.azure_follow import (
-    DELETE_SECONDS,
-    FOLLOW_SECONDS,
-    connection,
-    ended,
-    places_in,
-    still_at_work,
-)
+from builder.destinations.azure_follow import FOLLOW_SECONDS, Patience, connection, deleted, ended, places_in
 from builder.destinations.azure_manifests import HERE
 from builder.destinations.azure_resources import (
     change_tags,
@@ -314,7 +307,7 @@ def _stands(azure: Azure, id: ResourceId, digest: str, context: StepContext) -> 
     if not manifests.is_of(tags, context.run.image.name) or tags.get(tag_names.DIGEST) != digest:
         raise taken(id)
     if body["properties"].get("provisioningState") == "Failed":
-        ended([azure.delete(id, stop=context.run.stop)], id.short, context, DELETE_SECONDS)
+        deleted(azure, [id], id.short, context)
         return False
     return True
 
@@ -337,16 +330,13 @@ def _body(step: Step, context: StepContext, location: str, tags: Mapping[str, st
 
 def _wait_for_data(azure: Azure, id: ResourceId, context: StepContext) -> None:
     """Incremental snapshots copy their data after their operation has ended; the source must stay until then."""
-    began = azure.clock.now()
+    patience = Patience(azure, id.short, context)
     while not _is_done(body := azure.get(id)):
         if body["properties"].get("provisioningState") == "Failed":
             raise BuildError(f"snapshot {id.name} failed", code="azure-error", hint="run the same apply again")
-        if azure.clock.now() - began >= FOLLOW_SECONDS:
-            raise still_at_work(id.short, FOLLOW_SECONDS)
         percent = int(body["properties"].get("completionPercent") or 0)
         context.progress(percent, 100, "per cent", id.name)
-        azure.clock.sleep(COPY_SECONDS, context.run.stop)
-        context.run.check_stop()
+        patience.wait(COPY_SECONDS)
 
 
 def _standing(step: Step, context: StepContext) -> tuple[Azure, list[ResourceId]]:
@@ -378,8 +368,8 @@ def _retire(step: Step, context: StepContext) -> None:
     with context.run.effect("retire", version=step.inputs["version"], group=step.inputs["group"]):
         # The OS disk's goes last: as long as it stands, the rest is found as left of this version
         name = f"the snapshots of {step.inputs['version']}"
-        ended([azure.delete(id) for id in ids[1:]], name, context, DELETE_SECONDS)
-        ended([azure.delete(ids[0])], name, context, DELETE_SECONDS)
+        deleted(azure, ids[1:], name, context)
+        deleted(azure, ids[:1], name, context)
 
 
 KINDS.register(Kind(PUBLISH, 1, _publish, side_by_side=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from builder.disk.contents import data_ranges
+from builder.disk.contents import data_ranges, write_all
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, linux/falloc.h
@@ -38,13 +38,6 @@ def overwrite(descriptor: int, start: int, end: int) -> None:
         zeros = _ZEROS if length == _PIECE else bytes(length)
         if os.pread(descriptor, length, at) != zeros:
             write_all(descriptor, zeros, at)
-
-
-def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of `data` at `offset` of a file."""
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
 
 
 def _punch(descriptor: int, start: int, end: int) -> None:

@@ -160,7 +160,9 @@ class _Job:
                 data = sum(end - begin for begin, end in runs)
                 if self.target is not None:
                     for begin, end in runs:
-                        _write_all(self.target, view[begin:end], start + begin)
+                        write_all(self.target, view[begin:end], start + begin)
+                        # Nobody waits, but the file system begins to store what somebody will want stored at the end
+                        os.posix_fadvise(self.target, start + begin, end - begin, os.POSIX_FADV_DONTNEED)
         with self.lock:
             if digest:
                 self.hashes[index] = digest
@@ -199,12 +201,11 @@ def _read_into(descriptor: int, place: memoryview, offset: int) -> None:
         done += count
 
 
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data` at `offset` of a file."""
     done = 0
     while done < len(data):
         done += os.pwrite(descriptor, data[done:], offset + done)
-    # Nothing waits for it, but the file system begins to store what somebody will want stored at the end
-    os.posix_fadvise(descriptor, offset, len(data), os.POSIX_FADV_DONTNEED)
 
 
 def _data_runs(buffer: bytearray) -> Iterator[tuple[int, int]]:
@@ -260,3 +261,18 @@ def data_ranges(descriptor: int, start: int, end: int) -> Iterator[tuple[int, in
             return
         start = os.lseek(descriptor, first, os.SEEK_HOLE)
         yield first, min(start, end)
+
+
+def joined(ranges: Iterable[tuple[int, int]], *, alignment: int, gap: int) -> Iterator[tuple[int, int]]:
+    """Ranges in their order, widened to whole multiples, as one where less than `gap` is between them."""
+    pending: tuple[int, int] | None = None
+    for start, end in ranges:
+        first, last = start // alignment * alignment, -(-end // alignment) * alignment
+        if pending is not None and first - pending[1] < gap:
+            pending = (pending[0], last)
+        else:
+            if pending is not None:
+                yield pending
+            pending = (first, last)
+    if pending is not None:
+        yield pending

@@ -7,6 +7,7 @@ import re
 import struct
 
 from builder import process
+from builder.disk.contents import write_all
 from builder.disk.volumes import Volume
 
 # systemd-boot's (random-seed(7) of systemd): what the first random numbers of a boot are made from
@@ -35,7 +36,7 @@ def forget_random_seed(volume: Volume) -> bool:
         for match in _CLUSTERS.finditer(clusters.partition(path)[2]):
             begin, end = int(match[1]), int(match[2] or match[1]) + 1
             # Deleting it would only free them
-            os.pwrite(descriptor, bytes((end - begin) * size), volume.start + first + (begin - 2) * size)
+            write_all(descriptor, bytes((end - begin) * size), volume.start + first + (begin - 2) * size)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from builder.disk import layers
-from builder.disk.clearing import clear, write_all
+from builder.disk.clearing import clear
+from builder.disk.contents import joined, write_all
 from builder.disk.volumes import Volume
 from builder.errors import BuildError
 
@@ -184,7 +185,7 @@ class _Filesystem:
                 inodes[start:end] = bytes(end - start)
                 total += end - start
             # A write costs more than its bytes, and part of a cluster more than all of it
-            for start, end in _joined(written, alignment=max(cluster, self.block_size), gap=_NEAR):
+            for start, end in joined(written, alignment=max(cluster, self.block_size), gap=_NEAR):
                 write_all(self.descriptor, memoryview(inodes)[start:end], table + start)
         start, end = table + used * size, table + self.inodes_per_group * size
         return total + (clear(self.descriptor, start, end, cluster=cluster) if group.never_used else 0)
@@ -235,21 +236,6 @@ def _is_power(number: int, base: int) -> bool:
     while number % base == 0:
         number //= base
     return number == 1
-
-
-def _joined(ranges: Iterable[tuple[int, int]], *, alignment: int, gap: int) -> Iterator[tuple[int, int]]:
-    """The ranges widened to whole multiples, as one where less than `gap` is between them."""
-    pending: tuple[int, int] | None = None
-    for start, end in ranges:
-        first, last = start // alignment * alignment, -(-end // alignment) * alignment
-        if pending is not None and first - pending[1] < gap:
-            pending = (pending[0], last)
-        else:
-            if pending is not None:
-                yield pending
-            pending = (first, last)
-    if pending is not None:
-        yield pending
 
 
 def _zero_bits(bitmap: bytes, count: int) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from builder.disk.tree import GuestTree
 from builder.disk.volumes import Volume
+
+PATH = "/etc/fstab"
 
 # Not on a disk, or of no use to offline work
 OTHER_TYPES = frozenset(
@@ -29,6 +32,11 @@ class FstabEntry:
     target: str
     type: str
     options: tuple[str, ...]
+
+
+def entries_of(tree: GuestTree) -> list[FstabEntry]:
+    """The entries of a guest's fstab; none where it has no such file."""
+    return parse(tree.read_text(PATH)) if tree.is_file(PATH) else []
 
 
 def parse(text: str) -> list[FstabEntry]:

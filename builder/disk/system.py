@@ -90,8 +90,7 @@ def opened_system(layers: Sequence[DiskLayer], *, folder: Path, writable: bool) 
         for layer in layers:
             raw = stack.enter_context(exported(layer, folder=folder, writable=writable))
             volumes += find_volumes(layer, raw)
-        after_unmount = stack.enter_context(_done_afterwards())
-        opening = _Opening(stack, root, writable, volumes, after_unmount)
+        opening = _Opening(stack, root, writable, volumes)
         with _damage_told(opening):
             opening.mount_root()
             opening.mount_fstab()
@@ -110,19 +109,13 @@ def _done_afterwards() -> Iterator[list[Callable[[], object]]]:
 class _Opening:
     """The state while a system is opened. Everything that must be undone is on `stack`."""
 
-    def __init__(
-        self,
-        stack: ExitStack,
-        root: Path,
-        writable: bool,
-        volumes: Sequence[Volume],
-        after_unmount: list[Callable[[], object]],
-    ) -> None:
+    def __init__(self, stack: ExitStack, root: Path, writable: bool, volumes: Sequence[Volume]) -> None:
         self.stack = stack
         self.root = root
         self.writable = writable
         self.volumes = volumes
-        self.after_unmount = after_unmount
+        # Before anything is mounted, so that it is done after all is unmounted
+        self.after_unmount = stack.enter_context(_done_afterwards())
         self.notes: list[str] = []
         self.filesystems: list[MountedFilesystem] = []
         # What is looked at for a root, before one is kept
@@ -181,9 +174,7 @@ class _Opening:
     def mount_fstab(self) -> None:
         """Mount what the guest's fstab names and this host can mount; note the rest."""
         tree = GuestTree(self.root)
-        if not tree.is_file("/etc/fstab"):
-            return
-        entries = fstab.parse(tree.read_text("/etc/fstab"))
+        entries = fstab.entries_of(tree)
         self.notes += [f"{target} in fstab is not mounted: it leaves the root" for target in fstab.leaving(entries)]
         for entry in fstab.disk_mounts(entries):
             volume = fstab.find_volume(entry.device, self.volumes)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from builder.disk import ext, filesystems, fstab, layers
 from builder.disk.clearing import clear, overwrite
-from builder.disk.contents import data_ranges
+from builder.disk.contents import data_ranges, joined
 from builder.disk.filesystems import MOUNTABLE
 from builder.disk.layers import DiskLayer
 from builder.disk.mounts import EVERYTHING, fstrim, sync_filesystem
@@ -28,7 +28,6 @@ from builder.errors import BuildError
 
 MIB = 1024 * 1024
 LARGEST_CLUSTER = layers.CLUSTER_SIZE
-FSTAB = "/etc/fstab"
 
 
 def cluster_size_for(disk: DiskLayer, volumes: Iterable[Volume]) -> int:
@@ -111,25 +110,17 @@ def _ranges(volume: Volume) -> Sequence[tuple[int, int]]:
     if content is None or content.type == "btrfs":
         return [EVERYTHING]
     size = min(content.size or volume.size, volume.size)
-    return [(first - volume.start, last - first) for first, last in _data_of(volume, size)]
+    return [(first, last - first) for first, last in _data_of(volume, size)]
 
 
 def _data_of(volume: Volume, size: int) -> Iterator[tuple[int, int]]:
-    """The ranges of the raw disk, in whole MiB of the volume, that hold data of the volume's first `size` bytes."""
+    """The ranges of a volume, in whole MiB, that hold data of its first `size` bytes."""
     descriptor = os.open(volume.raw, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pending: tuple[int, int] | None = None
-        for start, end in data_ranges(descriptor, volume.start, volume.start + size):
-            first = volume.start + (start - volume.start) // MIB * MIB
-            last = min(volume.start - (volume.start - end) // MIB * MIB, volume.start + size)
-            if pending is not None and first <= pending[1]:
-                pending = (pending[0], max(pending[1], last))
-            else:
-                if pending is not None:
-                    yield pending
-                pending = (first, last)
-        if pending is not None:
-            yield pending
+        found = data_ranges(descriptor, volume.start, volume.start + size)
+        ranges = ((start - volume.start, end - volume.start) for start, end in found)
+        for first, last in joined(ranges, alignment=MIB, gap=1):
+            yield first, min(last, size)
     finally:
         os.close(descriptor)
 
@@ -153,9 +144,7 @@ def _trim_swap(volume: Volume) -> int:
 def _empty_swap_files(system: OpenedSystem) -> None:
     """Empty the files that the guest's fstab uses as swap, as `_trim_swap` does for partitions."""
     tree = system.tree
-    if not tree.is_file(FSTAB):
-        return
-    for entry in fstab.parse(tree.read_text(FSTAB)):
+    for entry in fstab.entries_of(tree):
         if entry.type == "swap" and entry.device.startswith("/") and tree.is_file(entry.device):
             with tree.opened(entry.device, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
                 _empty_swap_file(descriptor, entry.device)
@@ -180,7 +169,7 @@ def _empty_swap_file(descriptor: int, path: str) -> None:
         raise BuildError(
             f"the swap file {path} can't be emptied: it may not be written",
             code="filesystem-trim",
-            hint=f"chattr -i {path}, or remove it and its line in {FSTAB}",
+            hint=f"chattr -i {path}, or remove it and its line in {fstab.PATH}",
         ) from error
     try:
         for start, end in list(data_ranges(writing, content.block_size, status.st_size)):

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuildError, Place
+from builder.guest.actions import Delete
 from builder.guest.generalize_script import render_script
-from builder.guest.keep import glob_of
+from builder.guest.keep import glob_of, matchers
 from builder.guest.kinds import paths_in, paths_of_ours
 from builder.guest.kinds.users import KEYS
 from builder.guest.operation import Operation
@@ -58,6 +59,15 @@ def selection(image: ImageSpec, paths: Sequence[str] | None = None) -> Selection
     keys = [f"~{user['name']}/{KEYS}" for user in users if user.get("sshKeys")]
     names = {user["name"] for user in users}
     return Selection(operations, tuple(sorted({*chosen.keep, *ours, *keys})), tuple(sorted(names)))
+
+
+def deletes(image: ImageSpec, ending: str) -> bool:
+    """Whether an image's operations delete a file of which only the end of the path is known, and nothing keeps it."""
+    chosen = selection(image)
+    every = (action for item in chosen.operations for action in item.actions if isinstance(action, Delete))
+    paths = [path for action in every for path in action.paths if path.endswith(ending)]
+    kept = matchers(chosen.keep)
+    return bool(paths) and not any(pattern.match(path) for pattern in kept for path in paths)
 
 
 def place_of(image: ImageSpec, *path: str) -> Place:

@@ -6,7 +6,9 @@ A glob is absolute, or `~NAME/` and a path in the home that /etc/passwd gives to
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 WILDCARD = re.compile(r"(\[[^]/]+\]|[*?])")
@@ -40,3 +42,9 @@ def parse_keep(pattern: str) -> Keep:
 def glob_of(path: str) -> str:
     """A glob that matches this path only."""
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)
+
+
+def matchers(patterns: Iterable[str]) -> list[re.Pattern[str]]:
+    """What matches the paths that globs keep: those that they match, and all below."""
+    plain = (pattern.rstrip("/") for pattern in patterns)
+    return [re.compile(fnmatch.translate(part)) for pattern in plain for part in (pattern or "/", f"{pattern}/*")]

@@ -15,7 +15,7 @@ from typing import Any
 
 from builder.disk.tree import GuestTree
 from builder.guest import actions
-from builder.guest.keep import glob_of, parse_keep
+from builder.guest.keep import glob_of, matchers, parse_keep
 from builder.guest.operation import Operation
 from builder.guest.operations import all_operations
 
@@ -89,8 +89,7 @@ class Scan:
         self.users = frozenset(users)
         self._folders: dict[str, str] = {}
         self._passwd = [line.split(":") for line in self.lines("/etc/passwd") if line.count(":") >= 6]
-        patterns = [part for pattern in self._patterns(keep) for part in (pattern or "/", pattern + "/*")]
-        self._keep = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
+        self._keep = matchers(self._patterns(keep))
         self.homes = self._homes()
 
     def _patterns(self, keep: Sequence[str]) -> set[str]:
@@ -103,7 +102,7 @@ class Scan:
                 continue
             folder = homes.get(entry.user, "") + entry.folder
             patterns |= {f"{glob_of(place)}/{entry.name}" for place in (folder, self._resolved(folder))}
-        return {pattern.rstrip("/") for pattern in patterns}
+        return patterns
 
     def _resolved(self, folder: str) -> str:
         """Where a folder really stands in the guest; as it is when there is none. No slash at its end."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from builder.errors import BuildError
 
+DAY_SECONDS = 24 * 3600.0
 # Whether a run lives: True, False, or None for one that this host's store knows nothing of
 IsAlive = Callable[[str], bool | None]
 

@@ -17,6 +17,11 @@ def is_version(text: str) -> bool:
     return found is not None and all(int(part) <= LARGEST_PART for part in found.groups())
 
 
+def unversioned(name: str) -> str:
+    """A name in a spec without the version at its end, where one that no template puts into a name is put."""
+    return name.removesuffix(f"-{NEUTRAL}")
+
+
 def version_key(text: str) -> tuple[int, int, int]:
     """What versions are ordered by. Raises ValueError for text that is no version."""
     if not is_version(text):

@@ -154,7 +154,6 @@ def collection(source: str, names: Mapping[str, Json], budget: Budget) -> Json:
 
 @lru_cache(maxsize=4096)
 def _template(source: str) -> jinja2.Template:
-
     if len(source) > LONGEST_TEMPLATE or source.count("{{") + source.count("{%") > MOST_TAGS:
         message = f"a template has at most {LONGEST_TEMPLATE:,} characters and {MOST_TAGS:,} tags"
         raise TemplateInvalid("template-too-large", message)

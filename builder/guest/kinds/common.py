@@ -95,10 +95,10 @@ def _places(choice: Choice, image: ImageSpec, inputs: Mapping[str, Any]) -> dict
     return found
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = MOST_NAMES_IN_TITLE) -> str:
     """Names for a title: the first few and how many more."""
-    shown = ", ".join(names[:MOST_NAMES_IN_TITLE])
-    more = len(names) - MOST_NAMES_IN_TITLE
+    shown = ", ".join(names[:most])
+    more = len(names) - most
     return f"{shown} and {more} more" if more > 0 else shown
 
 

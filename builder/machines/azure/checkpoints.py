@@ -24,12 +24,12 @@ from builder.machines.azure.names import Names, disk_lun, disk_word, kept_group
 from builder.machines.azure.provision import Provisioner
 from builder.machines.azure.resolved import SourceDisk
 from builder.machines.azure.vm import Disk, Vm
+from builder.model.cleaning import DAY_SECONDS
 from builder.model.run import Run
 from builder.model.spec import GIB
 
 Json = dict[str, Any]
 KIND = "Microsoft.Compute/snapshots"
-DAY_SECONDS = 24 * 3600.0
 COPY_SECONDS = 4 * 3600.0
 
 

@@ -24,12 +24,11 @@ from builder.machines.azure.resolved import SECURITY_TYPES, ResolvedMachine, Res
 from builder.machines.azure.run_commands import RunCommands
 from builder.machines.azure.vm import Vm
 from builder.model.artifact import Artifact, Inventory
+from builder.model.cleaning import DAY_SECONDS
 from builder.model.run import Guest, GuestScript, MachineLost, Run
 from builder.model.spec import ImageSpec
 from builder.model.steps import Stage, Step
 from builder.records.store import Store
-
-DAY_SECONDS = 24 * 3600.0
 
 
 class AzureSession:

@@ -8,15 +8,14 @@ that layer, which stays as the checkpoint to compare them with.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from contextlib import ExitStack
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import BuildError
 from builder.guest.kinds import paths_of_ours
+from builder.guest.kinds.common import listed
 from builder.model.artifact import Artifact, CapturedDisk, Inventory
 from builder.model.kinds import KINDS, Kind
 from builder.model.run import StepContext
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 40
 MOST_NAMED = 5
-# Where EFI system partitions are mounted in a running machine, as the table of operations has them too
-RANDOM_SEED_OPERATION, EFI_FOLDERS = "random-seed", ("/boot", "/boot/efi", "/efi")
 
 
 def capture_step(image: ImageSpec) -> Step:
@@ -115,7 +112,7 @@ def _refuse_unseen_subvolumes(system: OpenedSystem, image: ImageSpec) -> None:
         unseen = unseen_subvolumes(system, volume)
         if unseen:
             raise BuildError(
-                f"{volume.name} holds what was not generalized: {_in_short(unseen)}",
+                f"{volume.name} holds what was not generalized: {listed(unseen, MOST_NAMED)}",
                 code="not-generalized",
                 where=image.place("generalize"),
                 hint="delete it in the source (`btrfs subvolume delete`), mount it by the image's fstab, or write "
@@ -124,21 +121,12 @@ def _refuse_unseen_subvolumes(system: OpenedSystem, image: ImageSpec) -> None:
             )
 
 
-def _in_short(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _forget_random_seeds(system: OpenedSystem, context: StepContext) -> None:
     """The part of the operation `random-seed` that no step can do: EFI system partitions aren't mounted there."""
     from builder.disk.efi import RANDOM_SEED, forget_random_seed
-    from builder.guest.generalize import selection
+    from builder.guest.generalize import deletes
 
-    chosen = selection(context.run.image)
-    if RANDOM_SEED_OPERATION not in {operation.id for operation in chosen.operations}:
-        return
-    kept = [part for pattern in chosen.keep for part in (pattern, f"{pattern.rstrip('/')}/*")]
-    if any(fnmatchcase(f"{folder}{RANDOM_SEED}", pattern) for folder in EFI_FOLDERS for pattern in kept):
+    if not deletes(context.run.image, RANDOM_SEED):
         return
     fats = [volume for volume in system.volumes if volume.content is not None and volume.content.type == "vfat"]
     for volume in fats:

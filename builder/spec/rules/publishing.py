@@ -9,7 +9,7 @@ from posixpath import normpath
 
 from builder.errors import Diagnostic
 from builder.model.spec import Choice, ImageSpec, KeyPath
-from builder.model.version import NEUTRAL
+from builder.model.version import unversioned
 from builder.spec.rules.base import destinations_of, finding
 
 # Each part of a gallery version is a 32-bit integer; whether it has a sign is not documented
@@ -116,8 +116,7 @@ def identity_of(destination: Choice, image: ImageSpec) -> tuple[object, ...]:
         return (kind, PurePosixPath(normpath(values["path"])))
     if kind in NAMED_BY:
         name = str(values.get(NAMED_BY[kind], image.name))
-        # A version that no template puts into a name is put at its end
-        values[NAMED_BY[kind]] = name.removesuffix(f"-{NEUTRAL}") if kind != "blob" else name.rstrip("/")
+        values[NAMED_BY[kind]] = unversioned(name) if kind != "blob" else name.rstrip("/")
     keys = IDENTIFIED_BY[kind]
     # Names of blobs are the only ones in Azure with small and capital letters apart
     texts = {key: str(values.get(key, "")) for key in keys}

@@ -69,3 +69,9 @@ def run(root: Path, work: Path, script: GuestScript) -> list[str]:
         script, lambda text: lines.extend(text.splitlines())
     )
     return lines
+
+
+def flags_of(path: Path) -> set[str]:
+    """Which of the flags that forbid a change a file has, as chattr calls them: immutable (i), append-only (a)."""
+    listing = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True).stdout
+    return set(listing.split()[0]) & {"i", "a"}

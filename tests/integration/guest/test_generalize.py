@@ -18,7 +18,7 @@ from builder.guest.operation import Operation
 from builder.guest.operations import all_operations, applicable, selected
 from builder.guest.verifier import ALWAYS, verify
 from builder.model.run import GuestScript
-from tests.integration.guest.roots import run
+from tests.integration.guest.roots import flags_of, run
 from tests.planted import BASE, GROUP, KEY, NOTHING_TO_FIND, PLANTED, family_of, plant, write
 
 SHELLS = ("dash", "bash", "busybox")
@@ -210,11 +210,6 @@ def flags(tmp_path: Path) -> Iterator[Callable[[str, Path], None]]:
 
     yield put
     subprocess.run(["chattr", "-R", "-f", "-ia", tmp_path], check=False, capture_output=True)
-
-
-def flags_of(path: Path) -> set[str]:
-    listing = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True).stdout
-    return set(listing.split()[0]) & {"i", "a"}
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])

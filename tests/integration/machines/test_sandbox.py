@@ -17,7 +17,7 @@ from builder.errors import BuildError, Interrupted
 from builder.machines.local.gifts import host_gifts
 from builder.machines.local.sandbox import HostGifts, PutIn, Sandbox
 from builder.model.run import GuestFacts, GuestScript
-from tests.integration.guest.roots import gnu_root
+from tests.integration.guest.roots import flags_of, gnu_root
 
 FACTS = GuestFacts("linux", "test", "1", "x64", "apk")
 APPLETS = (
@@ -264,11 +264,6 @@ def ext4_root(tmp_path: Path) -> Iterator[Path]:
         yield root
     finally:
         subprocess.run(["umount", root], check=True)
-
-
-def flags_of(path: Path) -> set[str]:
-    listing = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True).stdout
-    return set(listing.split()[0]) & {"i", "a"}
 
 
 def execute_in(root: Path, work: Path, text: str) -> list[str]:
